@@ -1,0 +1,175 @@
+"""What a node returns: plans as frozen values, with nodes and functions named as is handiest.
+
+A plan performs nothing; a `Workflow` turns it into the StepPlan the engine knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Protocol
+
+from abstractruntime.core import times
+from abstractruntime.core.models import Effect, EffectType, StepPlan
+from abstractruntime.core.spec import WorkflowSpec
+from abstractruntime.errors import InvalidPlan
+
+Target = str | Callable[..., Any] | None
+"""A node to go to: its function or its name. None: the node that plans it, entered again."""
+
+
+class Names(Protocol):
+    """How a workflow calls functions."""
+
+    def node_name(self, function: Callable[..., Any]) -> str | None:
+        """The node this function is; None when it is none."""
+
+    def function_name(self, function: Callable[..., Any]) -> str | None:
+        """The name `call` finds this function by; None when it is not registered."""
+
+
+class HasSpec(Protocol):
+    """Whatever builds a workflow."""
+
+    @property
+    def workflow_id(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a node wants next: an effect, a node to go to then, or the run's output."""
+
+    effect: Effect | None = None
+    then: Target = None
+    output: dict[str, Any] | None = None
+    function: Callable[..., Any] | None = None
+    """What a `call` effect calls, where it was given as a function."""
+
+    def to_step_plan(self, node_id: str, names: Names) -> StepPlan:
+        """The plan in the engine's words; InvalidPlan when `then` is a function but no node."""
+        then = self.then
+        if then is not None and not isinstance(then, str):
+            named = names.node_name(then)
+            if named is None:
+                raise InvalidPlan(
+                    f"Node '{node_id}' goes to the function {_called(then)}, which is no node",
+                    node=node_id,
+                    fix="decorate it with @wf.node",
+                )
+            then = named
+        effect = self.effect
+        if effect is not None and self.function is not None:
+            registered = names.function_name(self.function)
+            if registered is not None:
+                effect = replace(effect, payload={**effect.payload, "function": registered})
+        return StepPlan(node_id=node_id, effect=effect, next_node=then, complete_output=self.output)
+
+
+def _called(function: object) -> str:
+    return getattr(function, "__qualname__", None) or repr(function)
+
+
+def ask_user(
+    prompt: str,
+    *,
+    key: str | None = None,
+    choices: Sequence[str] | None = None,
+    allow_free_text: bool = True,
+    into: str | None = "answer",
+    then: Target = None,
+) -> Plan:
+    """Ask a person and wait; the answer goes to vars at `into`.
+
+    Without `then` the same node is entered again once there is an answer.
+    """
+    payload: dict[str, Any] = {"prompt": prompt}
+    if key is not None:
+        payload["wait_key"] = key
+    if choices is not None:
+        payload["choices"] = list(choices)
+    if not allow_free_text:
+        payload["allow_free_text"] = False
+    return Plan(Effect(EffectType.ASK_USER, payload, into), then)
+
+
+def call(
+    function: str | Callable[..., Any],
+    /,
+    *,
+    into: str | None = None,
+    then: str | Callable[..., Any],
+    **arguments: Any,
+) -> Plan:
+    """Call a function of the workflow (or runtime) as a durable step; its result goes to `into`.
+
+    `arguments` are its keyword arguments and must be JSON; arguments named `into` and `then`
+    need `effect("call", …)`.
+    """
+    if isinstance(function, str):
+        name = function
+    else:
+        name = getattr(function, "__name__", "")
+        if not callable(function) or not name:
+            raise InvalidPlan(f"call takes a function or its name, found {function!r}")
+    payload = {"function": name, "arguments": arguments}
+    return Plan(
+        Effect(EffectType.CALL, payload, into),
+        then,
+        function=None if isinstance(function, str) else function,
+    )
+
+
+def wait_until(time: str | datetime, *, then: str | Callable[..., Any]) -> Plan:
+    """Wait until a time with an offset (ISO-8601 or aware datetime); InvalidTime."""
+    text = time.isoformat() if isinstance(time, datetime) else time
+    return Plan(Effect(EffectType.WAIT_UNTIL, {"until": times.normal(text, what="time")}), then)
+
+
+def wait_event(name: str, *, into: str | None = None, then: Target = None) -> Plan:
+    """Wait for the event `name`; its payload goes to vars at `into`."""
+    return Plan(Effect(EffectType.WAIT_EVENT, {"wait_key": name}, into), then)
+
+
+def start_subworkflow(
+    workflow: str | WorkflowSpec | HasSpec,
+    *,
+    vars: Mapping[str, Any] | None = None,
+    wait: bool = True,
+    into: str | None = None,
+    then: Target = None,
+) -> Plan:
+    """Start a child run, by workflow or its id; with `wait` its end is waited for.
+
+    {"sub_run_id", "output"} goes to vars at `into`; without `wait`, which needs `then`,
+    {"sub_run_id", "async"}.
+    """
+    payload: dict[str, Any] = {
+        "workflow_id": workflow if isinstance(workflow, str) else workflow.workflow_id
+    }
+    if vars is not None:
+        payload["vars"] = dict(vars)
+    if not wait:
+        payload["async"] = True
+    return Plan(Effect(EffectType.START_SUBWORKFLOW, payload, into), then)
+
+
+def effect(
+    type: EffectType | str,
+    payload: Mapping[str, Any] | None = None,
+    *,
+    into: str | None = None,
+    then: Target = None,
+) -> Plan:
+    """Any effect that has a handler; its result goes to vars at `into`."""
+    return Plan(Effect(type, dict(payload or {}), into), then)
+
+
+def goto(next: str | Callable[..., Any], /) -> Plan:
+    """Go to a node; nothing is performed."""
+    return Plan(then=next)
+
+
+def complete(output: dict[str, Any] | None = None) -> Plan:
+    """End the run with `output`, {} when None."""
+    return Plan(output={} if output is None else output)

@@ -1,0 +1,230 @@
+"""The kernel's part of a stored run: where it stands between commits.
+
+Public fields (status, node, vars, waiting …) live in RunState; everything a driver needs beyond
+them to go on after a crash lives here, as frozen values with a compact JSON form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from abstractruntime.core.times import normal
+
+MAIN = ""
+"""The branch every run has; others come with parallel steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """Who moves a run now: one flow in one process on one boot of one host."""
+
+    host: str
+    boot: str
+    pid: int
+    started: str
+    token: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "host": self.host,
+            "boot": self.boot,
+            "pid": self.pid,
+            "started": self.started,
+            "token": self.token,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Driver:
+        return cls(
+            host=data["host"],
+            boot=data["boot"],
+            pid=data["pid"],
+            started=data["started"],
+            token=data["token"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStep:
+    """An intent that is committed and has no committed outcome: the whole plan, to perform again.
+
+    `opened` is the revision whose commit holds its first STARTED record; `wake_at` is set between
+    attempts, when `attempt` is the one that is due then. `child` names a sync child it drives,
+    `salt` is that of the payload's commitment.
+    """
+
+    step_id: str
+    node_id: str
+    visit: int
+    effect: dict[str, Any]
+    key: str
+    started_at: str
+    opened: int
+    next_node: str | None = None
+    attempt: int = 1
+    wake_at: str | None = None
+    child: str | None = None
+    salt: str | None = None
+
+    def to_dict(self, *, payload: bool = True) -> dict[str, Any]:
+        """Its JSON form; without `payload` for stores that find it in the STARTED record."""
+        effect = self.effect
+        data: dict[str, Any] = {
+            "step_id": self.step_id,
+            "node_id": self.node_id,
+            "visit": self.visit,
+            "effect": effect
+            if payload
+            else {"type": effect["type"], "result_key": effect["result_key"]},
+            "key": self.key,
+            "started_at": self.started_at,
+            "opened": self.opened,
+        }
+        if self.next_node is not None:
+            data["next_node"] = self.next_node
+        if self.attempt != 1:
+            data["attempt"] = self.attempt
+        if self.wake_at is not None:
+            data["wake_at"] = self.wake_at
+        if self.child is not None:
+            data["child"] = self.child
+        if self.salt is not None:
+            data["salt"] = self.salt
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> OpenStep:
+        return cls(**{name: data[name] for name in _OPEN_STEP if name in data})
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWait:
+    """The kernel's side of a wait: its identity and the step that opened it."""
+
+    wait_id: str
+    step_id: str
+    node_id: str
+    visit: int
+    opened: int
+    key: str | None = None
+    child: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _OPEN_WAIT if getattr(self, name) is not None}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> OpenWait:
+        return cls(**{name: data[name] for name in _OPEN_WAIT if name in data})
+
+
+_OPEN_STEP = tuple(f.name for f in fields(OpenStep))
+_OPEN_WAIT = tuple(f.name for f in fields(OpenWait))
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The kernel fields of a run as of `revision` (0: never committed).
+
+    visits     node → times entered in this generation
+    entered    the current node's visit is already counted
+    recall     set by a rewind or jump: step records above this revision may answer planned steps
+    reports_to the parent's wait key that hears of this run's end
+    linked     how many pieces of evidence the ledger already links
+    digest     of the public fields, for stores a host writes to directly
+    queued_at  schedulers move the run from then on, though nothing else wakes it
+    """
+
+    revision: int = 0
+    generation: int = 1
+    visits: Mapping[str, int] = field(default_factory=dict)
+    entered: bool = False
+    open_steps: Mapping[str, OpenStep] = field(default_factory=dict)
+    waits: Mapping[str, OpenWait] = field(default_factory=dict)
+    driver: Driver | None = None
+    chain_head: str | None = None
+    recall: int | None = None
+    version: str | None = None
+    reports_to: str | None = None
+    linked: int = 0
+    evidence: int = 0
+    digest: str | None = field(default=None, compare=False)
+    queued_at: str | None = None
+
+    def wake_at(self, until: str | None) -> str | None:
+        """When the run is due to be moved by a clock: its wait's `until`, a retry, its queue."""
+        times = [step.wake_at for step in self.open_steps.values() if step.wake_at is not None]
+        if self.queued_at is not None:
+            times.append(self.queued_at)
+        if until is not None:
+            times.append(normal(until, what="waiting.until"))
+        return min(times, default=None)
+
+    def to_dict(self, *, payloads: bool = True) -> dict[str, Any]:
+        """Compact JSON form: what stands at its default is left out, `evidence` always."""
+        data: dict[str, Any] = {"revision": self.revision}
+        if self.generation != 1:
+            data["generation"] = self.generation
+        if self.visits:
+            data["visits"] = dict(self.visits)
+        if self.entered:
+            data["entered"] = True
+        if self.open_steps:
+            data["open_steps"] = {
+                branch: step.to_dict(payload=payloads) for branch, step in self.open_steps.items()
+            }
+        if self.waits:
+            data["waits"] = {branch: wait.to_dict() for branch, wait in self.waits.items()}
+        if self.driver is not None:
+            data["driver"] = self.driver.to_dict()
+        for name in (
+            "chain_head",
+            "recall",
+            "version",
+            "reports_to",
+            "digest",
+            "queued_at",
+        ):
+            value = getattr(self, name)
+            if value is not None:
+                data[name] = value
+        if self.linked:
+            data["linked"] = self.linked
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Checkpoint:
+        driver = data.get("driver")
+        return cls(
+            revision=data.get("revision", 0),
+            generation=data.get("generation", 1),
+            visits=dict(data.get("visits") or {}),
+            entered=data.get("entered", False),
+            open_steps={
+                branch: step if isinstance(step, OpenStep) else OpenStep.from_dict(step)
+                for branch, step in (data.get("open_steps") or {}).items()
+            },
+            waits={
+                branch: wait if isinstance(wait, OpenWait) else OpenWait.from_dict(wait)
+                for branch, wait in (data.get("waits") or {}).items()
+            },
+            driver=None
+            if driver is None
+            else driver
+            if isinstance(driver, Driver)
+            else Driver.from_dict(driver),
+            chain_head=data.get("chain_head"),
+            recall=data.get("recall"),
+            version=data.get("version"),
+            reports_to=data.get("reports_to"),
+            linked=data.get("linked", 0),
+            evidence=data.get("evidence", 0),
+            digest=data.get("digest"),
+            queued_at=data.get("queued_at"),
+        )
+
+    @classmethod
+    def coerce(cls, value: Checkpoint | Mapping[str, Any]) -> Checkpoint:
+        """A checkpoint from what a plain store handed back: the object itself or its dict."""
+        return value if isinstance(value, Checkpoint) else cls.from_dict(value)

@@ -1,0 +1,113 @@
+"""What a node's step plan asks for, checked before anything is performed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from abstractruntime.core.canonical import chain_form, exact
+from abstractruntime.core.models import Effect, StepPlan, type_name
+from abstractruntime.errors import InvalidPlan
+
+MAY_STAY = frozenset({"wait_event", "ask_user", "start_subworkflow"})
+"""Effects that may omit the next node: the run then enters the same node again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An effect as it will be recorded: `payload` decoded from `text`, shared with nobody.
+
+    `form` is the payload's chain form: what its idempotency key and its commitment are made of.
+    """
+
+    type: str
+    payload: dict[str, Any]
+    result_key: str | None
+    next_node: str | None
+    text: bytes
+    form: bytes
+
+    @property
+    def effect(self) -> dict[str, Any]:
+        """The effect as ledger records hold it."""
+        return {"type": self.type, "payload": self.payload, "result_key": self.result_key}
+
+
+@dataclass(frozen=True, slots=True)
+class Goto:
+    """No effect: go to the next node."""
+
+    next_node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The run's output; it completes."""
+
+    output: Any
+    text: bytes
+
+
+def effect_digest(effect: Mapping[str, Any]) -> str:
+    """SHA-256 of a recorded effect: equal effects, and no others, have equal digests."""
+    core = {name: effect.get(name) for name in ("type", "payload", "result_key")}
+    return hashlib.sha256(chain_form(core)).hexdigest()
+
+
+def check(
+    plan: StepPlan, *, node_id: str, knows: Callable[[str], bool], workflow_id: str
+) -> Planned | Goto | Finish:
+    """The plan as one of three things to do. Raises InvalidPlan, NotJson, LimitExceeded."""
+    if not isinstance(plan, StepPlan):
+        raise InvalidPlan(f"Node '{node_id}' returned {type(plan).__name__}, not a StepPlan")
+    if plan.complete_output is not None:
+        text, output = exact(plan.complete_output, path="$.complete_output")
+        return Finish(output, text)
+    effect = plan.effect
+    if effect is None:
+        if not plan.next_node:
+            raise InvalidPlan(f"Node '{node_id}' returned no effect and no next_node")
+        return Goto(_known(plan.next_node, knows, workflow_id))
+    return _planned(effect, plan.next_node, node_id, knows, workflow_id)
+
+
+def _planned(
+    effect: Effect,
+    next_node: str | None,
+    node_id: str,
+    knows: Callable[[str], bool],
+    workflow_id: str,
+) -> Planned:
+    if not isinstance(effect, Effect):
+        raise InvalidPlan(f"Node '{node_id}' planned {type(effect).__name__}, not an Effect")
+    kind = type_name(effect.type)
+    text, payload = exact(effect.payload, path="$.effect.payload")
+    if type(payload) is not dict:
+        raise InvalidPlan(f"Node '{node_id}': effect payload must be an object")
+    resume_to = payload.get("resume_to_node")
+    if next_node is None and isinstance(resume_to, str) and resume_to:
+        next_node = resume_to
+    if resume_to is not None:
+        _known(resume_to, knows, workflow_id)
+    next_node = _known(next_node, knows, workflow_id) if next_node else None
+    stays = kind in MAY_STAY and not (kind == "start_subworkflow" and payload.get("async"))
+    if not next_node and not stays:
+        raise InvalidPlan(f"Node '{node_id}' executed effect but did not specify next_node")
+    key = effect.result_key
+    if key is not None and not isinstance(key, str):
+        raise InvalidPlan(f"Node '{node_id}': result_key must be text")
+    key = plain(key) if key else None
+    return Planned(kind, payload, key, next_node, text, chain_form(payload))
+
+
+def plain(name: str) -> str:
+    """The name itself where a str enum was given."""
+    return name if type(name) is str else str.__str__(name)
+
+
+def _known(node: Any, knows: Callable[[str], bool], workflow_id: str) -> str:
+    if not isinstance(node, str) or not knows(node):
+        raise InvalidPlan(f"Unknown node_id {node!r} in workflow '{workflow_id}'", node=node)
+    return plain(node)

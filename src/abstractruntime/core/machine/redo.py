@@ -1,0 +1,123 @@
+"""What the ledger of a pair knows beyond its checkpoint: performed outcomes and accepted answers of
+a commit whose state was never saved. Node calls are not redone, they are made again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from abstractruntime.core.canonical import MAX_DEPTH, encode, exact
+from abstractruntime.core.checkpoint import MAIN, OpenStep
+from abstractruntime.core.commit import Loaded
+from abstractruntime.core.delta import MAX_VARS_BYTES, Encoding
+from abstractruntime.core.machine import ends, step, wait
+from abstractruntime.core.machine.draft import Draft
+from abstractruntime.core.models import RunState, RunStatus, wait_from_dict
+
+
+def redo(run: RunState, records: Iterable[Mapping[str, Any]]) -> RunState:
+    """`run` after what can be redone of one complete commit, in order, up to the first node call.
+
+    Redone are outcomes of the open step, answers, timers and cancels. A STARTED intent that the
+    checkpoint does not name was never performed and is not redone.
+    """
+    encoding, vars = Encoding.of(run.vars)
+    draft = Draft(Loaded(replace(run, vars=vars), encoding))
+    revision = draft.revision
+    for record in records:
+        revision = max(revision, int(record.get("revision") or revision + 1))
+        if not _redo_one(draft, record):
+            break
+    draft.absorb()
+    draft.driver = None
+    draft.run.checkpoint = draft.checkpoint(revision)
+    return draft.run
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a handler changed in vars, as their encodings before and after it."""
+
+    before: Encoding
+    after: Encoding
+
+    def to_dict(self) -> dict[str, Any]:
+        """{"set": {variable: value}, "gone": [variable]}, for the record of its outcome."""
+        _, old = Encoding.parse(self.before.text())
+        _, new = Encoding.parse(self.after.text())
+        return {
+            "set": {name: value for name, value in new.items() if _differ(old, name, value)},
+            "gone": [name for name in old if name not in new],
+        }
+
+    def apply_to(self, vars: dict[str, Any]) -> None:
+        """Make the same change to other vars."""
+        apply_changes(vars, self.to_dict())
+
+
+def apply_changes(vars: dict[str, Any], changed: Mapping[str, Any]) -> None:
+    """Change whole variables as `Changed.to_dict` says."""
+    vars.update(_copied(changed.get("set") or {}))
+    for name in changed.get("gone") or ():
+        vars.pop(name, None)
+
+
+def _differ(old: dict[str, Any], name: str, value: Any) -> bool:
+    return name not in old or encode(old[name]) != encode(value)
+
+
+def _copied(vars: dict[str, Any]) -> Any:
+    return exact(vars, max_bytes=2 * MAX_VARS_BYTES, max_depth=MAX_DEPTH + 2)[1]
+
+
+def _redo_one(draft: Draft, record: Mapping[str, Any]) -> bool:
+    """Whether the record was an outcome or answer, which the draft now holds."""
+    now = record.get("ended_at") or record["started_at"]
+    if record.get("effect") is not None:
+        found = draft.open_steps.get(MAIN)
+        if found is None or found.step_id != record["step_id"]:
+            return False
+        return _redo_outcome(draft, found, record, now)
+    said = record.get("result") or {}
+    verb = _ANSWERS.get(said.get("kind", ""))
+    if verb is None:
+        return False
+    verb(draft, record, now)
+    return True
+
+
+def _redo_outcome(draft: Draft, found: OpenStep, record: Mapping[str, Any], now: str) -> bool:
+    status = record["status"]
+    apply_changes(draft.run.vars, record.get("vars") or {})
+    if status == "completed":
+        step.complete(draft, found, record.get("result"), now=now)
+    elif status == "waiting":
+        step.wait(draft, found, wait_from_dict(record["result"]["wait"]), now=now)
+    elif status == "failed":
+        next_at = record.get("next_at")
+        error = record.get("error") or "unknown error"
+        step.fail_attempt(draft, found, error, now=now, next_at=next_at)
+        if next_at is None:
+            text = f"Effect failed after {found.attempt} attempts: {error}"
+            ends.fail(draft, text, now=now, line_id=record["step_id"])
+    else:
+        return False
+    return True
+
+
+def _answered(draft: Draft, record: Mapping[str, Any], now: str) -> None:
+    if draft.run.status is RunStatus.WAITING:
+        payload = exact(record["result"].get("payload"))[1]
+        wait.answer(draft, payload, now=now, line_id=record["step_id"])
+
+
+def _cancelled(draft: Draft, record: Mapping[str, Any], now: str) -> None:
+    reason = record["result"].get("reason")
+    ends.cancel(draft, reason=reason, now=now, line_id=record["step_id"])
+
+
+_ANSWERS: dict[str, Callable[[Draft, Mapping[str, Any], str], None]] = {
+    "resumed": _answered,
+    "cancelled": _cancelled,
+}

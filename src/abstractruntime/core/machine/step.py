@@ -1,0 +1,169 @@
+"""One effect at one visit: its intent, its attempts and its outcome."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from abstractruntime.core.canonical import exact
+from abstractruntime.core.checkpoint import MAIN, OpenStep, OpenWait
+from abstractruntime.core.machine.draft import Draft, Line
+from abstractruntime.core.machine.plan import Planned
+from abstractruntime.core.machine.table import Move
+from abstractruntime.core.models import WaitState, wait_from_dict, wait_to_dict
+
+
+def intend(
+    draft: Draft,
+    planned: Planned,
+    *,
+    step_id: str,
+    key: str,
+    now: str,
+    salt: str | None = None,
+    own_key: bool = False,
+    attempt: int = 1,
+    child: str | None = None,
+) -> OpenStep:
+    """Write down what is about to be performed: a STARTED record and the open step."""
+    step = OpenStep(
+        step_id=step_id,
+        node_id=draft.run.current_node,
+        visit=draft.visit(),
+        effect=planned.effect,
+        key=key,
+        started_at=now,
+        opened=draft.revision + 1,
+        next_node=planned.next_node,
+        attempt=attempt,
+        child=child,
+        salt=salt,
+    )
+    draft.open_steps = {**draft.open_steps, MAIN: step}
+    draft.queued_at = None
+    record = _record(draft, step, "started", now)
+    if step.next_node is not None:
+        record["next_node"] = step.next_node
+    draft.lines.append(
+        Line(record, payload=planned.text, own_key=own_key, salt=salt, form=planned.form)
+    )
+    draft.weight += len(planned.text)
+    return step
+
+
+def retry(draft: Draft, step: OpenStep, *, now: str) -> OpenStep:
+    """The intent of the attempt that is due: another STARTED record of the same step."""
+    step = replace(step, wake_at=None, started_at=now)
+    draft.open_steps = {**draft.open_steps, MAIN: step}
+    _line(draft, step, _record(draft, step, "started", now))
+    return step
+
+
+def complete(draft: Draft, step: OpenStep, result: Any, *, now: str) -> None:
+    """The effect is performed: record its result, store it, go to the next node.
+
+    Raises NotJson or LimitExceeded, having changed nothing, when the result cannot be stored.
+    """
+    text = None
+    if result is not None:
+        text, result = exact(result, path="$.result")
+    key = step.effect["result_key"]
+    if key and text is not None:
+        draft.set_result(key, text)
+    record = _record(draft, step, "completed", now)
+    record["result"] = result
+    _line(draft, step, record, result=text)
+    close(draft)
+    draft.enter(step.next_node or step.node_id)
+
+
+def wait(draft: Draft, step: OpenStep, waiting: WaitState, *, now: str) -> None:
+    """The effect's answer comes later: the run waits, and its driver may go away.
+
+    Raises NotJson, LimitExceeded or InvalidTime, having changed nothing, for an impossible wait.
+    """
+    data = wait_to_dict(waiting)
+    text, data = exact({"wait": data}, path="$.waiting")
+    record = _record(draft, step, "waiting", now)
+    record["result"] = data
+    _line(draft, step, record, result=text)
+    close(draft)
+    draft.run.waiting = wait_from_dict(data["wait"])
+    draft.waits = {
+        **draft.waits,
+        MAIN: OpenWait(
+            wait_id=step.step_id,
+            step_id=step.step_id,
+            node_id=step.node_id,
+            visit=step.visit,
+            opened=draft.revision + 1,
+            key=waiting.wait_key,
+            child=step.child,
+        ),
+    }
+    draft.become(Move.WAIT)
+
+
+def fail_attempt(
+    draft: Draft, step: OpenStep, error: str, *, now: str, next_at: str | None
+) -> OpenStep | None:
+    """The attempt failed: the next one is due at `next_at`, or (None) the step has failed."""
+    record = _record(draft, step, "failed", now)
+    record["error"] = error
+    if next_at is not None:
+        record["next_at"] = next_at
+    _line(draft, step, record)
+    if next_at is None:
+        close(draft)
+        return None
+    step = replace(step, attempt=step.attempt + 1, wake_at=next_at)
+    draft.open_steps = {**draft.open_steps, MAIN: step}
+    return step
+
+
+def recall(draft: Draft, planned: Planned, recorded: dict[str, Any], *, now: str, ids: Any) -> None:
+    """A rewound step finds its recorded outcome: it is taken, nothing is performed."""
+    result = recorded.get("result")
+    if planned.result_key and result is not None:
+        text, _ = exact(result, path="$.result")
+        draft.set_result(planned.result_key, text)
+    draft.note("recalled", line_id=ids(), now=now, visit=draft.visit(), step_id=recorded["step_id"])
+    draft.enter(planned.next_node or draft.run.current_node)
+
+
+def close(draft: Draft) -> None:
+    """The open step of the main branch is no more."""
+    draft.open_steps = {branch: s for branch, s in draft.open_steps.items() if branch != MAIN}
+
+
+def _line(
+    draft: Draft, step: OpenStep, record: dict[str, Any], result: bytes | None = None
+) -> None:
+    draft.lines.append(Line(record, result=result, opened=step.opened, salt=step.salt))
+    draft.weight += 512 + (0 if result is None else len(result))
+
+
+def _record(draft: Draft, step: OpenStep, status: str, now: str) -> dict[str, Any]:
+    run = draft.run
+    record: dict[str, Any] = {
+        "run_id": run.run_id,
+        "step_id": step.step_id,
+        "node_id": step.node_id,
+        "status": status,
+        "effect": step.effect,
+        "result": None,
+        "error": None,
+        "started_at": step.started_at,
+        "ended_at": None if status == "started" else now,
+        "actor_id": run.actor_id,
+        "session_id": run.session_id,
+        "attempt": step.attempt,
+        "idempotency_key": step.key,
+        "prev_hash": None,
+        "record_hash": None,
+        "signature": None,
+        "visit": step.visit,
+    }
+    if draft.generation != 1:
+        record["generation"] = draft.generation
+    return record

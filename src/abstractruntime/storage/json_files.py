@@ -1,0 +1,293 @@
+"""Runs and ledgers as files that people can read: one JSON object per run, one line per record.
+
+The folder's format is the public API. One process at a time writes to a folder.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from abstractruntime.core.canonical import decode
+from abstractruntime.core.models import (
+    RunState,
+    RunStatus,
+    StepRecord,
+    WaitReason,
+    record_to_dict,
+    run_from_dict,
+)
+from abstractruntime.errors import StoreCorrupt
+from abstractruntime.storage.base import LedgerStore, RunStore
+from abstractruntime.storage.durable_files import (
+    append_whole,
+    appending,
+    check_identifier,
+    file_name,
+    lock_of,
+    make_folder,
+    read_at,
+    read_whole,
+    translated,
+    write_all,
+    write_whole,
+)
+from abstractruntime.storage.plain_runs import (
+    Row,
+    revision_in,
+    select_children,
+    select_due,
+    select_runs,
+    to_save,
+    whole,
+)
+
+_RUN_FIELDS = frozenset(RunState.__dataclass_fields__)
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^"\[\]{},:]+')
+_OPENING = (b"[", b"{")
+_CLOSING = (b"]", b"}")
+_TAIL = 64 * 1024
+
+
+class JsonFileRunStore(RunStore):
+    """Runs as `run_{run_id}.json` in a folder, listable by reading all of them.
+
+    `save` is durable on return; a crash leaves the file as it was or as it is to be.
+    """
+
+    def __init__(self, base_dir: str | os.PathLike[str]) -> None:
+        self._base = make_folder(base_dir)
+
+    def save(self, run: RunState) -> None:
+        """Write `run`, keeping keys of its file that this version does not know.
+
+        NotJson, InvalidIdentifier, StoreFull and its kin; RevisionConflict when it is older than
+        what is stored.
+        """
+        path = self._path(run.run_id)
+        with lock_of(path):
+            stored = _read_run(path, run.run_id) or {}
+            data = to_save(run, found=revision_in(stored), kept=lambda: stored["checkpoint"])
+            checkpoint = data.pop("checkpoint", None)
+            data.update((key, stored[key]) for key in stored if key not in _RUN_FIELDS)
+            if checkpoint is not None:
+                data["checkpoint"] = checkpoint
+            write_whole(path, readable(data))
+
+    def load(self, run_id: str) -> RunState | None:
+        """The run as last saved; None when unknown. StoreCorrupt names a file it cannot read."""
+        data = _read_run(self._path(run_id), run_id)
+        return None if data is None else run_from_dict(data)
+
+    def list_runs(
+        self,
+        *,
+        status: RunStatus | None = None,
+        wait_reason: WaitReason | None = None,
+        workflow_id: str | None = None,
+        limit: int = 100,
+    ) -> list[RunState]:
+        """Runs that match all given, newest updated_at first."""
+        found = select_runs(
+            self._rows(),
+            status=status,
+            wait_reason=wait_reason,
+            workflow_id=workflow_id,
+            limit=limit,
+        )
+        return [run_from_dict(row.data) for row in found]
+
+    def list_due_wait_until(self, *, now_iso: str, limit: int = 100) -> list[RunState]:
+        """Waiting runs whose `until` is at or before `now_iso`, earliest first."""
+        found = select_due(self._rows(), now_iso=now_iso, limit=limit)
+        return [run_from_dict(row.data) for row in found]
+
+    def list_children(
+        self, *, parent_run_id: str, status: RunStatus | None = None
+    ) -> list[RunState]:
+        """Runs started by `parent_run_id`, oldest first."""
+        found = select_children(self._rows(), parent_run_id=parent_run_id, status=status)
+        return [run_from_dict(row.data) for row in found]
+
+    def _path(self, run_id: str) -> Path:
+        return self._base / file_name("run_", check_identifier(run_id), ".json")
+
+    def _rows(self) -> Iterator[Row]:
+        with translated(self._base):
+            names = sorted(os.listdir(self._base))
+        for name in names:
+            if name.startswith("run_") and name.endswith(".json"):
+                data = _read_run(self._base / name)
+                if data is not None:  # None: removed since the folder was read
+                    yield Row.of(data, data)
+
+
+def _read_run(path: Path, run_id: str | None = None) -> dict[str, Any] | None:
+    """The object in a run's file, None when there is no file; StoreCorrupt when it is no run."""
+    text = read_whole(path)
+    if text is None:
+        return None
+    try:
+        data = decode(text)
+    except ValueError as error:
+        raise StoreCorrupt(f"{path} is not JSON: {error}", path=str(path)) from error
+    if not isinstance(data, dict):
+        raise StoreCorrupt(f"{path} holds no run", path=str(path))
+    missing = [
+        key for key in ("run_id", "workflow_id", "status", "current_node") if key not in data
+    ]
+    if missing:
+        raise StoreCorrupt(f"{path} holds no run: it lacks {', '.join(missing)}", path=str(path))
+    # File systems that ignore case hold two ids in one file.
+    if run_id is not None and data["run_id"] != run_id:
+        raise StoreCorrupt(
+            f"{path} holds the run '{data['run_id']}', not '{run_id}'", path=str(path)
+        )
+    return data
+
+
+def readable(value: dict[str, Any]) -> bytes:
+    """The text of `json.dumps(value, indent=2, ensure_ascii=False)`, refusing what is NotJson."""
+    compact = whole(value)
+    try:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2)
+    except orjson.JSONEncodeError:  # an integer of more than 64 bits
+        return b"".join(_indented(compact))
+
+
+def _indented(compact: bytes) -> Iterator[bytes]:
+    """The same tokens, indented: numbers stay exact whatever their size."""
+    depth, previous = 0, b""
+    for token in _TOKEN.findall(compact):
+        if token in _CLOSING:
+            depth -= 1
+        if (previous in _OPENING or previous == b",") != (token in _CLOSING):
+            yield b"\n" + b"  " * depth
+        yield token
+        if token == b":":
+            yield b" "
+        depth += token in _OPENING
+        previous = token
+
+
+class JsonlLedgerStore(LedgerStore):
+    """Ledgers as `ledger_{run_id}.jsonl` in a folder, one record a line; may share runs' folder.
+
+    `append` is durable on return. A line that a crash cut short was never acknowledged: it is not
+    listed, and the next append moves its bytes to `ledger_{run_id}.jsonl.torn`.
+    """
+
+    def __init__(self, base_dir: str | os.PathLike[str]) -> None:
+        self._base = make_folder(base_dir)
+
+    def append(self, record: StepRecord) -> None:
+        """Add one record at the end of its run's ledger; NotJson, StoreFull and its kin."""
+        self.append_many([record])
+
+    def append_many(self, records: Sequence[StepRecord]) -> None:
+        """Add records of one run, in order, by one write; on an error none of them is there."""
+        if not records:
+            return
+        run_id = records[0].run_id
+        if any(record.run_id != run_id for record in records):
+            raise ValueError("append_many takes the records of one run")
+        path = self._path(run_id)
+        lines = b"".join(whole(record_to_dict(record)) + b"\n" for record in records)
+        with appending(path) as descriptor, translated(path):
+            size = _without_torn_line(descriptor, path)
+            try:
+                write_all(descriptor, lines)
+                os.fsync(descriptor)
+            except OSError:
+                # What the caller is told was refused must not appear later.
+                os.ftruncate(descriptor, size)
+                raise
+
+    def list(self, run_id: str) -> builtins.list[dict[str, Any]]:
+        """All records of a run in order; empty when unknown. StoreCorrupt names file and line."""
+        path = self._path(run_id)
+        text = read_whole(path) or b""
+        # What follows the last line break is a line cut short, or nothing.
+        lines = text.split(b"\n")[:-1]
+        return [_record(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+
+    def last(self, run_id: str) -> dict[str, Any] | None:
+        """The run's last record, reading only the end of its file; None when it has none."""
+        path = self._path(run_id)
+        with translated(path):
+            try:
+                descriptor = os.open(path, os.O_RDONLY)
+            except FileNotFoundError:
+                return None
+            try:
+                line = _last_line(descriptor)
+            finally:
+                os.close(descriptor)
+        return None if line is None else _record(path, None, line)
+
+    def exclusive(self, run_id: str) -> AbstractContextManager[object]:
+        """While entered, nobody else appends to this run's ledger."""
+        return appending(self._path(run_id))
+
+    def _path(self, run_id: str) -> Path:
+        return self._base / file_name("ledger_", check_identifier(run_id), ".jsonl")
+
+
+def _record(path: Path, number: int | None, line: bytes) -> dict[str, Any]:
+    """The record on a line; StoreCorrupt names file and line (None: its last)."""
+    try:
+        record = decode(line)
+    except ValueError as error:
+        raise _corrupt(path, number, f"is not JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise _corrupt(path, number, "holds no record")
+    return record
+
+
+def _corrupt(path: Path, number: int | None, reason: str) -> StoreCorrupt:
+    where = "its last line" if number is None else f"line {number}"
+    return StoreCorrupt(f"{path}: {where} {reason}", path=str(path), line=number)
+
+
+def _end_of_lines(descriptor: int, end: int) -> int:
+    """Where the last complete line before `end` ends; 0 when there is none."""
+    while end > 0:
+        start = max(end - _TAIL, 0)
+        at = read_at(descriptor, start, end - start).rfind(b"\n")
+        if at >= 0:
+            return start + at + 1
+        end = start
+    return 0
+
+
+def _last_line(descriptor: int) -> bytes | None:
+    """The last complete line that is not blank."""
+    end = _end_of_lines(descriptor, os.fstat(descriptor).st_size)
+    while end > 0:
+        start = _end_of_lines(descriptor, end - 1)
+        line = read_at(descriptor, start, end - start)
+        if line.strip():
+            return line
+        end = start
+    return None
+
+
+def _without_torn_line(descriptor: int, path: Path) -> int:
+    """The size of the file once an unterminated last line is moved to `*.torn`, bytes kept."""
+    size = os.fstat(descriptor).st_size
+    end = _end_of_lines(descriptor, size)
+    if end < size:
+        torn = path.with_name(path.name + ".torn")
+        bytes_kept = read_at(descriptor, end, size - end)
+        # Kept durably before it is cut: a crash in between keeps it twice, never loses it.
+        append_whole(torn, b"\n" + bytes_kept if torn.exists() else bytes_kept)
+        os.ftruncate(descriptor, end)
+        os.fsync(descriptor)
+    return end

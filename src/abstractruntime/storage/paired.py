@@ -1,0 +1,344 @@
+"""A `Store` out of any run store and ledger store that have the api's methods and no more.
+
+Atomic by write order and redo (`paired_look` tells how); it excludes within one process only. It
+knows nothing of how either store keeps what it is given.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from weakref import WeakValueDictionary
+
+from abstractruntime.core.commit import Commit, Evidence, Loaded, Message
+from abstractruntime.core.machine.edit import public_digest
+from abstractruntime.core.models import RunState, RunStatus, WaitReason, utc_now
+from abstractruntime.errors import (
+    RevisionConflict,
+    StoreClosed,
+    UnknownRevision,
+    UnknownRun,
+    UnsupportedByStore,
+)
+from abstractruntime.storage.base import Capability, LedgerStore, RunStore, Store
+from abstractruntime.storage.done import Done
+from abstractruntime.storage.json_files import JsonFileRunStore, JsonlLedgerStore
+from abstractruntime.storage.paired_journal import (
+    evidence_in,
+    evidence_record,
+    is_evidence,
+    numbered,
+    standing,
+)
+from abstractruntime.storage.paired_listing import Listing
+from abstractruntime.storage.paired_look import Looks, innermost
+
+CHILD = "subworkflow:"
+"""What the wait key of a run that waits for a child begins with; the child's id follows."""
+
+ENDED = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+
+__all__ = ["PairedStore", "pair_of", "public_digest"]
+
+
+class _RunLock:
+    """A lock that lives as long as somebody holds or awaits it."""
+
+    __slots__ = ("__weakref__", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+class PairedStore(Store):
+    """Runs in `run_store`, records and evidence in `ledger_store`. Any thread may call.
+
+    `hash_chain` is the format commits are sealed with; leave it None over a ledger that seals by
+    itself. A pair has no history and no mailbox: of messages it has those by which the end of a
+    child reaches its parent, made from the child itself.
+    """
+
+    def __init__(
+        self,
+        run_store: RunStore,
+        ledger_store: LedgerStore,
+        *,
+        hash_chain: int | None = None,
+        clock: Callable[[], str] = utc_now,
+        url: str | None = None,
+    ) -> None:
+        self.hash_chain = hash_chain
+        self.url = url or f"pair:{type(run_store).__name__}+{type(ledger_store).__name__}"
+        self._looks = Looks(run_store, ledger_store, hash_chain=hash_chain, clock=clock)
+        self._listing = Listing(run_store, self._looks.checkpoint_of)
+        self._locks: WeakValueDictionary[str, _RunLock] = WeakValueDictionary()
+        self._guard = threading.Lock()
+        self._writes = 0
+        self._closed = False
+        promised = set()
+        if not self._listing.missing:
+            promised.add(Capability.QUERYABLE)
+        if isinstance(run_store, JsonFileRunStore) and isinstance(
+            innermost(ledger_store), JsonlLedgerStore
+        ):
+            promised.add(Capability.DURABLE)
+        self.capabilities = frozenset(promised)
+
+    @property
+    def run_store(self) -> RunStore:
+        """The user's own: what a host saves there is noticed at the next load."""
+        return self._looks.runs
+
+    @property
+    def ledger_store(self) -> LedgerStore:
+        return self._looks.ledger
+
+    @contextmanager
+    def _locked(self, run_ids: Iterable[str]) -> Iterator[None]:
+        """While entered, no other thread moves these runs through this pair."""
+        with ExitStack() as held:
+            for run_id in sorted(set(run_ids)):  # always in one order: no two wait for each other
+                with self._guard:
+                    lock = self._locks.get(run_id)
+                    if lock is None:
+                        lock = self._locks[run_id] = _RunLock()
+                held.enter_context(lock)
+            self._refuse_closed()
+            yield
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise StoreClosed(f"The store {self.url} is closed")
+
+    # -- one run
+
+    def load(self, run_id: str) -> Loaded | None:
+        with self._locked([run_id]):
+            return self._looks.look(run_id)
+
+    def edited(self, run_id: str, loaded: Loaded) -> bool:
+        """Whether the host saved the run directly since its last commit, as `loaded` shows."""
+        run = loaded.run
+        assert run.run_id == run_id
+        assert run.checkpoint is not None
+        return run.checkpoint.digest not in (None, public_digest(run))
+
+    def load_at(self, run_id: str, revision: int) -> Loaded:
+        """The current revision; UnsupportedByStore for an older one: a pair keeps one state."""
+        loaded = self.load(run_id)
+        if loaded is None:
+            raise UnknownRun(f"Unknown run_id: {run_id}", run_id=run_id)
+        assert loaded.run.checkpoint is not None
+        current = loaded.run.checkpoint.revision
+        if revision == current:
+            return loaded
+        if not 1 <= revision <= current:
+            raise UnknownRevision(
+                f"Run '{run_id}' is at revision {current}: there is no {revision}",
+                run_id=run_id,
+                revision=revision,
+            )
+        raise UnsupportedByStore(
+            f"{self.url} keeps the current state of a run only",
+            fix="use sqlite:///… where past states are needed",
+            capability=Capability.HISTORY.value,
+        )
+
+    def submit(self, commit: Commit) -> Done:
+        """Written when this returns: the handle's result is there."""
+        try:
+            self._write(commit)
+        except Exception as error:
+            # A user's store may raise anything, and whoever submitted looks at the handle.
+            return Done(error)
+        return Done()
+
+    def _write(self, commit: Commit) -> None:
+        commits = [commit]
+        for one in commits:
+            commits.extend(one.creates)
+        for one in commits:
+            self._refuse_messages(one)
+        with self._locked(one.run_id for one in commits):
+            seen: set[str] = set()
+            for one in commits:
+                found = _revision_of(self._looks.look(one.run_id))
+                if found != one.expected or one.run_id in seen:
+                    raise RevisionConflict(
+                        f"Run '{one.run_id}' is at revision {found}, not {one.expected}",
+                        run_id=one.run_id,
+                        expected=one.expected,
+                        found=found,
+                    )
+                seen.add(one.run_id)
+            # Created runs first: a run that names a child which is not there could not go on.
+            for one in reversed(commits):
+                self._looks.write(one)
+            self._writes += 1
+
+    def _refuse_messages(self, commit: Commit) -> None:
+        for message in commit.sent:
+            # The end of a child needs no message: the child itself says it.
+            if message.sent_by != commit.run_id or message.name != CHILD + commit.run_id:
+                raise UnsupportedByStore(
+                    f"{self.url} has no mailbox for '{message.name}'",
+                    fix="use memory:// or sqlite:///… where runs get messages",
+                    run_id=message.run_id,
+                )
+
+    def list_records(
+        self, run_id: str, *, after: int = 0, limit: int | None = None
+    ) -> list[dict[str, Any]]:
+        with self._locked([run_id]):
+            records = self._looks.records(run_id)
+            known = self._looks.known(run_id)
+        stand = standing(records, self.hash_chain)
+        found = numbered(stand, None if known is None else known.numbers)
+        found = [record for record in found if (record.get("revision") or 1) > after]
+        if self.hash_chain is not None:
+            for record in found:
+                record.pop("last", None)  # added to a sealed record: its hash does not cover it
+        if limit is None:
+            return found
+        commits = set(sorted({record.get("revision") or 1 for record in found})[: max(limit, 0)])
+        return [record for record in found if (record.get("revision") or 1) in commits]
+
+    # -- messages and evidence
+
+    def list_messages(self, run_id: str, *, name: str | None = None) -> list[Message]:
+        """The end of the child that `name` (else the run's open wait) names, until it is used."""
+        loaded = self.load(run_id)
+        if loaded is None:
+            return []
+        run = loaded.run
+        awaited = None if run.waiting is None else run.waiting.wait_key
+        name = awaited if name is None else name
+        if name is None or not name.startswith(CHILD):
+            return []
+        child_id = name.removeprefix(CHILD)
+        child = None if child_id == run_id else self.load(child_id)
+        if child is None or child.run.parent_run_id != run_id or child.run.status not in ENDED:
+            return []
+        if name != awaited and self._heard(run, child_id):
+            return []
+        end = child.run
+        payload = {
+            "sub_run_id": child_id,
+            "status": end.status.value,
+            "output": end.output,
+            "error": end.error,
+        }
+        return [Message(f"{child_id}:end", run_id, name, payload, end.updated_at, child_id)]
+
+    def _heard(self, run: RunState, child_id: str) -> bool:
+        """Whether the run has used the child's end: the step or wait for it was and is no more."""
+        assert run.checkpoint is not None
+        if any(step.child == child_id for step in run.checkpoint.open_steps.values()):
+            return False
+        for record in self.list_records(run.run_id):
+            result = record.get("result")
+            if not isinstance(result, dict):
+                continue
+            wait = result.get("wait") or {}
+            if wait.get("wait_key") == CHILD + child_id:
+                return True
+            if result.get("sub_run_id") == child_id and not result.get("async"):
+                return True
+        return False
+
+    def keep_evidence(self, evidence: Evidence) -> None:
+        """Keep it as a ledger record of kind "evidence" that belongs to no commit."""
+        with self._locked([evidence.run_id]):
+            kept = self._looks.ledger.list(evidence.run_id)
+            ids = {r["result"]["evidence_id"] for r in kept if is_evidence(r)}
+            if evidence.evidence_id not in ids:
+                loaded = self._looks.look(evidence.run_id)
+                self._looks.append_evidence(evidence_record(evidence, _revision_of(loaded)))
+                self._writes += 1
+
+    def list_evidence(self, run_id: str) -> list[Evidence]:
+        with self._locked([run_id]):
+            records = self._looks.records(run_id)
+        return [evidence_in(record) for record in records if is_evidence(record)]
+
+    # -- many runs
+
+    def list_runs(
+        self,
+        *,
+        status: RunStatus | None = None,
+        wait_reason: WaitReason | None = None,
+        workflow_id: str | None = None,
+        limit: int = 100,
+    ) -> list[RunState]:
+        self._refuse_closed()
+        return self._listing.runs(
+            status=status, wait_reason=wait_reason, workflow_id=workflow_id, limit=limit
+        )
+
+    def list_due(self, now_iso: str, *, limit: int = 100) -> list[str]:
+        self._refuse_closed()
+        return self._listing.due(now_iso, limit)
+
+    def next_wake(self) -> str | None:
+        self._refuse_closed()
+        return self._listing.next_wake()
+
+    def list_answered(self, *, limit: int = 100) -> list[str]:
+        self._refuse_closed()
+        waiting = self._listing.waiting_for_children()
+        return [run.run_id for run in waiting if self.list_messages(run.run_id)][: max(limit, 0)]
+
+    def list_driven(self, *, limit: int = 1000) -> list[RunState]:
+        self._refuse_closed()
+        return self._listing.driven(limit)
+
+    def list_children(
+        self, *, parent_run_id: str, status: RunStatus | None = None
+    ) -> list[RunState]:
+        self._refuse_closed()
+        return self._listing.children(parent_run_id, status)
+
+    # -- the store itself
+
+    def changes(self) -> int:
+        return self._writes
+
+    def close(self) -> None:
+        """Take no more calls; the two stores belong to whoever made them."""
+        self._closed = True
+
+
+def _revision_of(loaded: Loaded | None) -> int:
+    if loaded is None:
+        return 0
+    assert loaded.run.checkpoint is not None
+    return loaded.run.checkpoint.revision
+
+
+# Two Runtimes over the same two objects share one pair and so its locks. An entry lives as long as
+# its pair, which holds both stores: their ids cannot be taken over by others meanwhile.
+_pairs: WeakValueDictionary[tuple[int, int], PairedStore] = WeakValueDictionary()
+_pairs_guard = threading.Lock()
+
+
+def pair_of(run_store: RunStore, ledger_store: LedgerStore) -> Store:
+    """The store behind two views of it, else a pair of the two: the same one for the same two."""
+    store: object = getattr(run_store, "store", None)
+    shared = getattr(innermost(ledger_store), "store", None) is store
+    if shared and isinstance(store, Store):
+        return store
+    key = (id(run_store), id(ledger_store))
+    with _pairs_guard:
+        pair = _pairs.get(key)
+        if pair is None:
+            pair = _pairs[key] = PairedStore(run_store, ledger_store)
+        return pair

@@ -1,0 +1,386 @@
+"""What a pair of plain stores holds of one run, made whole: edits noticed, commits redone.
+
+Theory of operation. A commit is written in the order: created children, records, the run. So at
+most one commit can stand in the ledger and not in the run store: a crash came in between. At the
+first look at a run in this process that commit is redone from its records, or voided by a record
+that says so when not all of them are there. Later looks need the ledger no more: what this process
+has written whole is remembered in `Known`, and forgotten while a commit is being written.
+
+The host may write to its run store at any time. A look that finds other public fields than the
+last one gives the run out with a higher revision, so that whoever loaded it before is refused.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from abstractruntime.core._defaults import new_id
+from abstractruntime.core.canonical import decode
+from abstractruntime.core.checkpoint import Checkpoint
+from abstractruntime.core.commit import Commit, Loaded
+from abstractruntime.core.delta import Encoding
+from abstractruntime.core.machine.assemble import assemble
+from abstractruntime.core.machine.draft import Draft
+from abstractruntime.core.machine.edit import public_digest
+from abstractruntime.core.machine.redo import redo
+from abstractruntime.core.machine.seal import sealer_for
+from abstractruntime.core.models import (
+    RunState,
+    StepRecord,
+    record_from_dict,
+    record_to_dict,
+)
+from abstractruntime.errors import StoreCorrupt
+from abstractruntime.storage.base import LedgerStore, RunStore
+from abstractruntime.storage.in_memory import InMemoryLedgerStore, InMemoryRunStore
+from abstractruntime.storage.json_files import JsonFileRunStore, JsonlLedgerStore
+from abstractruntime.storage.paired_journal import (
+    KEPT_FIELDS,
+    Group,
+    Numbers,
+    Record,
+    group_at_end,
+    groups_above,
+    is_evidence,
+    moment_of,
+    not_redone,
+    revision_of,
+    with_then,
+    without_then,
+    without_voided,
+)
+from abstractruntime.storage.paired_known import (
+    Known,
+    as_text,
+    checkpoint_in,
+    copy_of,
+    given_out,
+    own_record,
+)
+from abstractruntime.storage.paired_rebuild import rebuilt
+from abstractruntime.storage.views import new_salt
+
+REMEMBERED = 10_000
+"""Runs that this process remembers; of others it reads the ledger again."""
+
+
+class Looks:
+    """One pair of stores, one run at a time. The caller holds the run's lock."""
+
+    def __init__(
+        self,
+        runs: RunStore,
+        ledger: LedgerStore,
+        *,
+        hash_chain: int | None,
+        clock: Callable[[], str],
+    ) -> None:
+        self.runs = runs
+        self.ledger = ledger
+        self._clock = clock
+        self._chain = hash_chain
+        self._sealer = sealer_for(hash_chain, new_salt)
+        self._known: OrderedDict[str, Known] = OrderedDict()
+        self._guard = threading.Lock()
+        # Ours copy what they are given and give back just that; a user's may do neither.
+        self._runs_exact = isinstance(runs, InMemoryRunStore | JsonFileRunStore)
+        self._ledger_keeps: bool | None = None
+        self._ledger_exact = isinstance(innermost(ledger), InMemoryLedgerStore | JsonlLedgerStore)
+
+    # -- reading
+
+    def look(self, run_id: str) -> Loaded | None:
+        """The run as it stands; None when unknown. What a crash left half-way is settled first."""
+        raw = self.runs.load(run_id)
+        if raw is None:
+            with self._guard:
+                self._known.pop(run_id, None)
+            return None
+        encoding, vars = Encoding.of(raw.vars)
+        run = copy_of(raw, vars, checkpoint_in(raw))
+        public = public_digest(run)
+        known = self._known.get(run_id)
+        if known is None or not known.sure or known.stored != _revision(run.checkpoint):
+            return self._examined(run, encoding, public, known)
+        if public != known.public:
+            known.public, known.edited = public, True
+            known.revision += 1
+        return given_out(run, encoding, known)
+
+    def checkpoint_of(self, raw: RunState) -> Checkpoint | None:
+        """The checkpoint of a run that was listed, without looking whether it is up to date."""
+        known = self._known.get(raw.run_id)
+        stored = checkpoint_in(raw)
+        return stored if known is None or known.kernel is None else known.checkpoint(stored)
+
+    def records(self, run_id: str) -> list[Record]:
+        """The run's ledger as it is, in dicts that nobody else holds."""
+        records = self.ledger.list(run_id)
+        if self._ledger_exact:
+            return records
+        return [decode(as_text(record)) for record in records]
+
+    def known(self, run_id: str) -> Known | None:
+        """What this process knows of the run."""
+        return self._known.get(run_id)
+
+    # -- the first look at a run in this process
+
+    def _examined(
+        self, run: RunState, encoding: Encoding, public: str, known: Known | None
+    ) -> Loaded:
+        stored = run.checkpoint
+        if stored is not None and known is None and self._shows_all(run.run_id, stored):
+            edited = stored.digest not in (None, public)
+            known = Known(
+                stored.revision, public, stored.revision + edited, edited, evidence=stored.linked
+            )
+            self._remember(run.run_id, known)
+            return given_out(run, encoding, known)
+        records = self.ledger.list(run.run_id)
+        base, groups, edited = self._base(run, records, public, known)
+        # Whoever loaded the run before this is to be refused.
+        least = 0 if known is None else known.revision + 1
+        known = Known(
+            _revision(stored),
+            public,
+            max(base.revision + edited, least),
+            edited,
+            kernel=None if base is stored else as_text(base.to_dict()),
+            evidence=sum(map(is_evidence, records)),
+            numbers=None if self._ledger_exact else Numbers(len(records), base.revision),
+        )
+        self._remember(run.run_id, known)
+        run.checkpoint = base
+        if groups:
+            run, encoding = self._settle(run, encoding, groups, known)
+        return given_out(run, encoding, known)
+
+    def _shows_all(self, run_id: str, stored: Checkpoint) -> bool:
+        """Whether the end of the ledger, read alone, says that the run store has every commit."""
+        read_last = getattr(self.ledger, "last", None)
+        last = None if read_last is None else read_last(run_id)
+        revision = None if last is None else revision_of(last)
+        if last is None or revision is None or is_evidence(last):
+            return False
+        return revision <= stored.revision
+
+    def _base(
+        self, run: RunState, records: Sequence[Record], public: str, known: Known | None
+    ) -> tuple[Checkpoint, list[Group], bool]:
+        """The checkpoint beneath the run, the commits above it, and whether the host edited it."""
+        stored = run.checkpoint
+        numbered = any(revision_of(record) is not None for record in records)
+        if known is not None and known.stored == _revision(stored):
+            # A commit of this process may be half written.
+            base, edited = known.checkpoint(stored), known.edited or public != known.public
+            return base, _written_since(records, known, base), edited
+        if known is not None and (_revision(stored) or 0) < (known.stored or 0):
+            return self._overwritten(run, records, known), [], True
+        if stored is not None:
+            groups = (
+                groups_above(records, stored.revision)
+                if numbered
+                else group_at_end(records, run, stored.revision)
+            )
+            if sum(not group.void for group in groups) > 1:
+                return self._overwritten(run, records, None), [], True
+            return stored, groups, stored.digest not in (None, public)
+        groups = group_at_end(records, run, 0)
+        if numbered and groups:
+            groups = groups_above(records, (revision_of(groups[0].records[0]) or 1) - 1)
+        shown = records[: min((group.place for group in groups), default=len(records))]
+        base = replace(rebuilt(run, shown), digest=public)
+        if not numbered:
+            # Any number will do that grows: so many commits there were at most.
+            base = replace(base, revision=max(len(shown), 1))
+            groups = [replace(group, revision=base.revision + 1) for group in groups]
+        return base, groups, False
+
+    def _overwritten(
+        self, run: RunState, records: Sequence[Record], known: Known | None
+    ) -> Checkpoint:
+        """The kernel's side of a run over which the host has saved an older object.
+
+        Its digest is that of what was there, as far as that is known: the edit is noticed by it.
+        """
+        last = records[-1]["node_id"] if records else run.current_node
+        digest = f"running|{last}|overwritten" if known is None else known.public
+        return replace(rebuilt(run, records), digest=digest)
+
+    # -- what a crash left
+
+    def _settle(
+        self, run: RunState, encoding: Encoding, groups: Sequence[Group], known: Known
+    ) -> tuple[RunState, Encoding]:
+        """Redo what is complete, void what is not, and save the run as it then is."""
+        unperformed: list[Record] = []
+        for group in groups:
+            if not group.complete:
+                unperformed = group.records
+                run = _at(run, group.revision - 1, None)
+                break
+            unperformed = []
+            if not group.void:
+                unperformed = not_redone(run, group)
+                run = redo(run, map(without_then, group.records))
+            stand = group.records[: len(group.records) - len(unperformed)]
+            run = _at(run, group.revision, stand[-1] if stand and self._chain else None)
+        known.sure = False
+        # Not before what was redone: by these times it is known that the run shows it.
+        now = max([self._clock(), *(moment_of(r) for group in groups for r in group.records)])
+        draft = Draft(Loaded(run, encoding))
+        draft.absorb()
+        if not unperformed:
+            draft.run.updated_at = now
+            self._save(draft.run, draft.encoding, known, records=0)
+            return draft.run, draft.encoding
+        draft.note(
+            "voided",
+            line_id=new_id(),
+            now=now,
+            revision=groups[-1].revision,
+            step_ids=list(dict.fromkeys(record["step_id"] for record in unperformed)),
+            records=len(unperformed),
+        )
+        commit = assemble(draft, self._sealer, now=now)
+        self._append(commit, known)
+        self._save(commit.run, commit.encoding, known, records=len(commit.records))
+        return commit.run, commit.encoding
+
+    # -- writing
+
+    def write(self, commit: Commit) -> None:
+        """Append the records, then save the run: what a crash leaves of that can be redone."""
+        known = self._known.get(commit.run_id)
+        if known is None:
+            known = Known(None, "", 0, False, numbers=None if self._ledger_exact else Numbers(0, 1))
+        known.sure = known.edited = False
+        self._append(commit, known)
+        self._save(commit.run, commit.encoding, known, records=len(commit.records))
+        self._remember(commit.run_id, known)
+
+    def append_evidence(self, record: StepRecord) -> None:
+        """Append what belongs to no commit."""
+        self.ledger.append(own_record(record_to_dict(record)))
+        known = self._known.get(record.run_id)
+        if known is not None:
+            known.evidence += 1
+            if known.numbers is not None:
+                known.numbers.grow(1, known.revision)
+
+    def _append(self, commit: Commit, known: Known) -> None:
+        records = []
+        for entry in commit.records:
+            data = {**entry.record, "revision": commit.checkpoint.revision}
+            if entry is commit.records[-1]:
+                data["last"] = True
+            if not self._ledger_exact:
+                data = self._with_lost(data)
+            if known.kernel is not None and data["status"] == "started":
+                data = _with_next(data, commit.checkpoint)
+            records.append(record_from_dict(data) if self._ledger_exact else own_record(data))
+        if not records:
+            return
+        append_many = getattr(self.ledger, "append_many", None)
+        if append_many is not None:
+            append_many(records)
+        else:
+            for record in records:
+                self.ledger.append(record)
+        if not self._ledger_exact and self._ledger_keeps is None:
+            self._ledger_keeps = revision_of(self.ledger.list(commit.run_id)[-1]) is not None
+
+    def _with_lost(self, data: Record) -> Record:
+        """The record, with what a ledger of the api's fields alone would lose put aside."""
+        lost = {name: data[name] for name in KEPT_FIELDS if data.get(name) is not None}
+        if self._ledger_keeps or not lost or not data.get("effect"):
+            return data
+        return with_then(data, **lost)
+
+    def _save(self, run: RunState, encoding: Encoding, known: Known, *, records: int) -> None:
+        """Save the run with its checkpoint, and know what the run store makes of it."""
+        assert run.checkpoint is not None
+        public = public_digest(run)
+        kernel = run.checkpoint
+        if not known.edited:  # else the flow is still to notice it
+            # The flow hands its object to the host, which may save it: the mark must be in it.
+            run.checkpoint = kernel = replace(kernel, digest=public)
+        if self._runs_exact:
+            self.runs.save(replace(run, checkpoint=kernel))
+            known.stored, known.kernel = kernel.revision, None
+        else:
+            public = self._save_and_read_back(run, encoding, kernel, known)
+        known.public = public
+        known.revision = kernel.revision + known.edited
+        known.sure = True
+        if known.numbers is not None:
+            known.numbers.grow(records, kernel.revision)
+
+    def _save_and_read_back(
+        self, run: RunState, encoding: Encoding, kernel: Checkpoint, known: Known
+    ) -> str:
+        """A user's store may drop or change what it is given: what comes back is what is known."""
+        copy = copy_of(run, decode(encoding.text()), None)
+        # As a plain object: stores that write fields they do not know can write it too.
+        text = as_text(kernel.to_dict())
+        copy.checkpoint = cast("Any", decode(text))
+        self.runs.save(copy)
+        back = self.runs.load(run.run_id)
+        if back is None:
+            raise StoreCorrupt(
+                f"The run store does not give back run '{run.run_id}', which it has just saved",
+                run_id=run.run_id,
+            )
+        stored = checkpoint_in(back)
+        known.stored = _revision(stored)
+        known.kernel = None if known.stored == kernel.revision else text
+        return public_digest(copy_of(back, Encoding.of(back.vars)[1], None))
+
+    def _remember(self, run_id: str, known: Known) -> None:
+        with self._guard:
+            self._known[run_id] = known
+            self._known.move_to_end(run_id)
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+
+
+def innermost(ledger: LedgerStore) -> LedgerStore:
+    """The ledger that records end up in, beneath those that only seal them."""
+    while True:
+        inner = getattr(ledger, "inner", None)
+        if inner is None:
+            return ledger
+        ledger = inner
+
+
+def _written_since(records: Sequence[Record], known: Known, base: Checkpoint) -> list[Group]:
+    """What was appended after the commit that `base` is of."""
+    if known.numbers is None or any(revision_of(record) is not None for record in records):
+        return groups_above(records, base.revision)
+    rest = [record for record in records[known.numbers.count :] if not is_evidence(record)]
+    rest = without_voided(rest)
+    return [Group(known.revision + 1, rest, True, known.numbers.count)] if rest else []
+
+
+def _at(run: RunState, revision: int, last: Record | None) -> RunState:
+    """The run as of `revision`, its chain ending with the record `last` when given."""
+    assert run.checkpoint is not None
+    head = run.checkpoint.chain_head if last is None else last.get("record_hash")
+    return replace(run, checkpoint=replace(run.checkpoint, revision=revision, chain_head=head))
+
+
+def _revision(checkpoint: Checkpoint | None) -> int | None:
+    return None if checkpoint is None else checkpoint.revision
+
+
+def _with_next(record: Record, checkpoint: Checkpoint) -> Record:
+    """The run store drops checkpoints: the ledger has to say how an open step goes on."""
+    for step in checkpoint.open_steps.values():
+        if step.step_id == record["step_id"]:
+            return with_then(record, node=step.next_node, child=step.child)
+    return record

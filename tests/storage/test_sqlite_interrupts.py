@@ -1,0 +1,152 @@
+"""An interrupt between any two lines of the writer: all or nothing, and the store goes on."""
+
+import linecache
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from abstractruntime.core.commit import Commit
+from abstractruntime.storage.relational import desk, group, works
+from abstractruntime.storage.relational.store import RelationalStore
+from abstractruntime.storage.sqlite_file import SqliteFile
+from abstractruntime.testing.commits import Script
+
+WATCHED = {module.__file__ for module in (group, desk, works)}
+
+
+class Interrupt:
+    """Raises KeyboardInterrupt before the n-th line of the watched modules, in this thread.
+
+    Not where a `with` block ends: the tracer sees that line again, the interpreter does not look
+    for signals there before it has left the block.
+    """
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+        self.fired = False
+        self.reached: dict[FrameType, int] = {}
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if frame.f_code.co_filename not in WATCHED:
+            return None
+        if event == "line" and not self.fired:
+            line, last = frame.f_lineno, self.reached.get(frame, 0)
+            self.reached[frame] = line
+            source = linecache.getline(frame.f_code.co_filename, line)
+            if last > line and source.lstrip().startswith("with "):
+                return self
+            self.left -= 1
+            if self.left < 0:
+                self.fired = True
+                raise KeyboardInterrupt
+        return self
+
+    def during(self, call: Callable[[], None]) -> bool:
+        """Whether `call` was interrupted; False when it has no so many lines."""
+        before = sys.gettrace()
+        sys.settrace(self)
+        try:
+            call()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        return self.fired
+
+
+def revision(store: RelationalStore, run_id: str) -> int:
+    loaded = store.load(run_id)
+    assert loaded is not None
+    assert loaded.run.checkpoint is not None
+    return loaded.run.checkpoint.revision
+
+
+@pytest.fixture
+def store(tmp_path: Path):  # type: ignore[no-untyped-def]
+    with RelationalStore(SqliteFile(str(tmp_path / "runs.db"), durability="process")) as store:
+        yield store
+
+
+def test_a_lone_commit(store: RelationalStore) -> None:
+    script = Script("r")
+    store.commit(script.commit())
+    line = 0
+    while True:
+        expected = script.revision
+        twin = script.fork()
+        commit = script.begin({"line": line})
+        interrupted = Interrupt(line).during(lambda commit=commit: store.commit(commit))
+        assert revision(store, "r") in (expected, expected + 1), line
+        if revision(store, "r") == expected:
+            script = twin
+        store.commit(Script(f"other-{line}").commit())  # nobody was left leading
+        if not interrupted:
+            break
+        line += 1
+    assert line > 60  # as many lines as were interrupted
+    assert store.list_records("r") == script.records
+
+
+class Leader(threading.Thread):
+    """Commits, and is interrupted at a line; first of a queue, it leads when the quiet ends."""
+
+    def __init__(self, store: RelationalStore, commit: Commit, line: int) -> None:
+        super().__init__()
+        self.store, self.commit, self.interrupt = store, commit, Interrupt(line)
+        self.interrupted = False
+
+    def run(self) -> None:
+        self.interrupted = self.interrupt.during(lambda: self.store.commit(self.commit))
+
+    def queue_up(self) -> None:
+        """Go on when it waits in the queue, or was interrupted on the way."""
+        self.start()
+        while self.is_alive() and not any(m.gate for m in list(self.store._group._queue)):
+            self.join(0.001)
+
+
+def test_a_leader_with_companions(store: RelationalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group, "_LOOK", 0.01)
+    monkeypatch.setattr(group, "_IDLE", 0.01)
+    line = 0
+    while True:
+        scripts = [Script(f"r{line}-{n}") for n in range(3)]
+        commits = [script.commit(records=[script.note("hello")]) for script in scripts]
+        assert store._group.quiet(timeout=5)
+        leader = Leader(store, commits[0], line)
+        leader.queue_up()
+        blocked = threading.Thread(target=store.commit, args=(commits[1],))
+        blocked.start()
+        submitted = store.submit(commits[2])
+        store._group.resume()
+        submitted.result()
+        blocked.join()
+        leader.join()
+        for n, script in enumerate(scripts[1:], 1):
+            assert store.list_records(f"r{line}-{n}") == script.records, line
+        found = store.list_records(f"r{line}-0")
+        assert found == scripts[0].records or (leader.interrupted and found == [])
+        if not leader.interrupted:
+            break
+        line += 1
+    assert line > 60
+
+
+def test_submitting(store: RelationalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group, "_LOOK", 0.01)
+    monkeypatch.setattr(group, "_IDLE", 0.01)
+    line = 0
+    while True:
+        commit = Script(f"r{line}").commit()
+        interrupted = Interrupt(line).during(lambda commit=commit: store.submit(commit).result())
+        store.submit(Script(f"other-{line}").commit()).result()
+        store.commit(Script(f"more-{line}").commit())
+        if not interrupted:
+            break
+        line += 1
+    assert line > 10
