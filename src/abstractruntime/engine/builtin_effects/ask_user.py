@@ -1,0 +1,32 @@
+"""ask_user {prompt, wait_key?, choices?, allow_free_text?, resume_to_node?}."""
+
+from __future__ import annotations
+
+from abstractruntime.core.models import WaitReason, WaitState
+from abstractruntime.engine.effects import StepFacts
+from abstractruntime.engine.outcome import EffectOutcome
+
+
+def ask_user(facts: StepFacts) -> EffectOutcome:
+    """Wait for a person's answer to payload.prompt."""
+    payload = facts.payload
+    prompt = payload.get("prompt")
+    if not prompt or not isinstance(prompt, str):
+        return EffectOutcome.failed("ask_user requires payload.prompt")
+    choices = payload.get("choices")
+    if choices is not None and not (
+        isinstance(choices, list) and all(isinstance(choice, str) for choice in choices)
+    ):
+        return EffectOutcome.failed("ask_user payload.choices must be a list of texts")
+    run = facts.run
+    return EffectOutcome.waiting(
+        WaitState(
+            reason=WaitReason.USER,
+            wait_key=payload.get("wait_key") or f"user:{run.run_id}:{run.current_node}",
+            resume_to_node=payload.get("resume_to_node") or facts.next_node,
+            result_key=facts.result_key,
+            prompt=prompt,
+            choices=choices,
+            allow_free_text=bool(payload.get("allow_free_text", True)),
+        )
+    )

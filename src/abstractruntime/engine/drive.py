@@ -1,0 +1,225 @@
+"""Two drivers of a flow, blocking and awaiting: the only place where sync and async differ.
+
+A driver answers the flow's requests and throws what failed into it. It decides nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary, ref
+
+from abstractruntime.engine.requests import Call, Flow, Read, Spawn, Write
+from abstractruntime.storage.base import Capability, Store
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Executor
+
+T = TypeVar("T")
+
+
+def drive(flow: Flow[T], store: Store) -> T:
+    """Run the flow to its end in this thread; its value. Async handlers run on the private loop."""
+    spawned: list[tuple[str, Call]] = []
+    answer: Any = None
+    failure: BaseException | None = None
+    while True:
+        try:
+            request = flow.send(answer) if failure is None else flow.throw(failure)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        answer = failure = None
+        try:
+            kind = type(request)
+            if kind is Write:
+                store.commit(request.commit)
+            elif kind is Read:
+                answer = request.ask(store)
+            elif kind is Spawn:
+                spawned.append((request.branch, request.call))
+            elif spawned:
+                branch, call = spawned.pop(0)
+                answer = (branch, run_blocking(call.make()) if call.awaits else call.make())
+            elif request.seconds is not None and request.seconds > 0:
+                time.sleep(request.seconds)
+        except BaseException as error:
+            failure = error
+
+
+async def adrive(flow: Flow[T], store: Store, executor: Executor | None = None) -> T:
+    """Run the flow to its end on the running loop; its value.
+
+    Commits are written by the store's writer thread; sync handlers run in `executor` (the loop's
+    default when None); reads run here where the store says they are quick, else in the executor.
+    A cancellation is thrown into the flow, though never before a commit in flight has its result.
+    """
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    quick = Capability.QUICK_READS in store.capabilities
+    spawned: list[tuple[str, Any]] = []
+    answer: Any = None
+    failure: BaseException | None = None
+    cancelled: BaseException | None = None
+    while True:
+        try:
+            request = flow.send(answer) if failure is None else flow.throw(failure)
+        except StopIteration as stop:
+            if cancelled is not None:
+                raise cancelled from None
+            value: T = stop.value
+            return value
+        answer = failure = None
+        try:
+            kind = type(request)
+            if kind is Write:
+                cancelled, failure = await _written(_committed(store, request, loop), cancelled)
+            elif kind is Read and quick:
+                answer = request.ask(store)
+            elif kind is Read:
+                answer = await loop.run_in_executor(executor, request.ask, store)
+            elif kind is Spawn:
+                call = request.call
+                coming = call.make() if call.awaits else loop.run_in_executor(executor, call.make)
+                spawned.append((request.branch, coming))
+            elif spawned:
+                branch, coming = spawned.pop(0)
+                if isinstance(coming, asyncio.Future):
+                    cancelled = await _ended(coming) or cancelled
+                answer = (branch, await coming)
+            elif request.seconds is not None and request.seconds > 0:
+                await asyncio.sleep(request.seconds)
+        except BaseException as error:
+            failure = error
+
+
+async def _written(
+    future: asyncio.Future[None], cancelled: BaseException | None
+) -> tuple[BaseException | None, BaseException | None]:
+    """Wait for a commit: (the cancellation still to be thrown in, what to throw in now)."""
+    import asyncio
+
+    try:
+        await asyncio.shield(future)
+    except asyncio.CancelledError as error:
+        # The flow must not end before what it has in flight: it could be done again.
+        await _ended(future)
+        refused = future.exception()
+        return (None, error) if refused is None else (error, refused)
+    except Exception as refused:
+        return cancelled, refused
+    return None, cancelled
+
+
+async def _ended(future: asyncio.Future[Any]) -> BaseException | None:
+    """Wait for what nothing can stop, a sync handler or a commit; the cancellation that came.
+
+    A handler's is thrown in after the next commit, so that the outcome is kept and the step is not
+    begun again while its thread still runs.
+    """
+    import asyncio
+
+    cancelled: BaseException | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return cancelled
+
+
+def _committed(
+    store: Store, request: Write, loop: asyncio.AbstractEventLoop
+) -> asyncio.Future[None]:
+    """A future of the commit, completed on the loop when the writer thread has the result."""
+    future: asyncio.Future[None] = loop.create_future()
+    handle = store.submit(request.commit)
+
+    def tell() -> None:
+        if future.cancelled():
+            return
+        try:
+            handle.result()
+        except Exception as error:
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    returns = _returns_to(loop)
+    handle.add_done_callback(lambda: returns.add(tell))
+    return future
+
+
+class _Returns:
+    """Results on their way from writer threads to one loop.
+
+    Waking a loop is a system call: it is woken once for all that comes before it looks.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = ref(loop)
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._woken = False
+
+    def add(self, tell: Callable[[], None]) -> None:
+        self._waiting.append(tell)
+        loop = self._loop()
+        if not self._woken and loop is not None:
+            self._woken = True
+            loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        # First the flag: what is added while this delivers wakes the loop again, if only in vain.
+        self._woken = False
+        while self._waiting:
+            self._waiting.popleft()()
+
+
+_RETURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, _Returns] = WeakKeyDictionary()
+
+
+def _returns_to(loop: asyncio.AbstractEventLoop) -> _Returns:
+    found = _RETURNS.get(loop)
+    if found is None:
+        found = _RETURNS[loop] = _Returns(loop)
+    return found
+
+
+def run_blocking(awaitable: Coroutine[Any, Any, T]) -> T:
+    """The value of a coroutine, run on the private loop; works inside a running loop too."""
+    import asyncio
+
+    future = asyncio.run_coroutine_threadsafe(awaitable, _private_loop())
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+_LOOPS: dict[int, asyncio.AbstractEventLoop] = {}
+"""The private loop of each process id: a forked child needs its own."""
+
+
+def _private_loop() -> asyncio.AbstractEventLoop:
+    """The loop that serves blocking callers, one to a process, on a daemon thread.
+
+    Without a lock: an interrupt at any line leaves a loop that runs, or none.
+    """
+    import asyncio
+    import os
+
+    found = _LOOPS.get(os.getpid())
+    if found is None:
+        loop = asyncio.new_event_loop()
+        name = "abstractruntime-async-handlers"
+        threading.Thread(target=loop.run_forever, name=name, daemon=True).start()
+        found = _LOOPS.setdefault(os.getpid(), loop)
+        if found is not loop:
+            loop.call_soon_threadsafe(loop.stop)
+    return found

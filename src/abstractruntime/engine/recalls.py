@@ -1,0 +1,106 @@
+"""Steps that the ledger already knows: after a rewind by identity, by key where a policy makes
+keys. A step found is not performed again: its recorded outcome is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from abstractruntime.core.machine import step
+from abstractruntime.core.machine.plan import Planned, effect_digest
+from abstractruntime.engine.requests import Flow, Read
+from abstractruntime.errors import EffectMismatch
+
+if TYPE_CHECKING:
+    from abstractruntime.engine.advance import Mover
+
+
+@dataclass(slots=True)
+class Recorded:
+    """Step records by (generation, node, visit), and the highest visit of each node."""
+
+    steps: dict[tuple[int, str, int], list[dict[str, Any]]] = field(default_factory=dict)
+    visits: dict[str, int] = field(default_factory=dict)
+
+    def add(self, record: dict[str, Any]) -> None:
+        visit = record.get("visit")
+        if visit is None:
+            return
+        node = record["node_id"]
+        self.visits[node] = max(visit, self.visits.get(node, 0))
+        if record.get("effect") is not None:
+            identity = (record.get("generation", 1), node, visit)
+            self.steps.setdefault(identity, []).append(record)
+
+
+def recall(mover: Mover, planned: Planned) -> Flow[bool]:
+    """Take the recorded outcome of the step about to begin; False: it has to be performed."""
+    draft = mover.draft
+    recorded = yield from _recorded(mover)
+    node_id = draft.run.current_node
+    found = recorded.steps.get((draft.generation, node_id, draft.visit()))
+    if found is None:
+        draft.recall = None
+        return False
+    last = found[-1]
+    before, now = effect_digest(last["effect"]), effect_digest(planned.effect)
+    if last["status"] == "completed" and before == now:
+        step.recall(draft, planned, last, now=mover.now(), ids=mover.settings.new_id)
+        return True
+    if before != now or last["status"] == "waiting":
+        _new_visit(mover, recorded, before, now)
+    return False
+
+
+def _new_visit(mover: Mover, recorded: Recorded, before: str, now: str) -> None:
+    """The recorded step does not answer this plan: it becomes a visit the ledger does not know."""
+    draft = mover.draft
+    node_id = draft.run.current_node
+    visit = max(recorded.visits.get(node_id, 0), draft.visit()) + 1
+    old = draft.visit()
+    draft.visits = {**draft.visits, node_id: visit}
+    draft.note(
+        "diverged",
+        line_id=mover.settings.new_id(),
+        now=mover.now(),
+        recorded_visit=old,
+        new_visit=visit,
+        recorded_digest=before,
+        planned_digest=now,
+    )
+
+
+def recall_by_key(mover: Mover, planned: Planned, key: str) -> Flow[bool]:
+    """As `recall`, by a key the policy made; the same key with another effect fails the run."""
+    run_id = mover.run.run_id
+    riding = [line.record for line in mover.draft.lines]
+    found = [record for record in riding if record["idempotency_key"] == key]
+    if not found:
+        found = yield Read(lambda store: store.find_step(run_id, key))
+    if not found:
+        return False
+    last = found[-1]
+    before, now = effect_digest(last["effect"]), effect_digest(planned.effect)
+    if before != now:
+        mover.fail_node(
+            EffectMismatch(
+                f"Idempotency key '{key}' recurs with another effect: recorded {before[:12]}, "
+                f"planned {now[:12]}",
+                key=key,
+            )
+        )
+        return True
+    if last["status"] != "completed":
+        return False
+    step.recall(mover.draft, planned, last, now=mover.now(), ids=mover.settings.new_id)
+    return True
+
+
+def _recorded(mover: Mover) -> Flow[Recorded]:
+    if mover.recorded is None:
+        run_id, after = mover.run.run_id, mover.draft.recall or 0
+        records = yield Read(lambda store: store.list_records(run_id, after=after))
+        mover.recorded = Recorded()
+        for record in records:
+            mover.recorded.add(record)
+    return mover.recorded

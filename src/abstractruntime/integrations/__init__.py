@@ -1,0 +1,1 @@
+"""Other people's systems, one folder each. Nothing outside a folder imports its vendor."""
