@@ -267,9 +267,10 @@ class Mover:
             self._writing = False
             yield from self._reload()
             raise Moved from None
+        # First of all: an interrupt from here on must not take a committed outcome for a lost one.
+        self.pending.clear()
         self._writing = False
         self.committed = True
-        self.pending.clear()
         settings.hooks.committed(commit)
 
     def stop(self) -> Flow[RunState]:

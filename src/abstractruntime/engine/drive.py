@@ -44,7 +44,7 @@ def drive(flow: Flow[T], store: Store) -> T:
                 spawned.append((request.branch, request.call))
             elif spawned:
                 branch, call = spawned.pop(0)
-                answer = (branch, run_blocking(call.make()) if call.awaits else call.make())
+                answer = (branch, run_blocking(call.make) if call.awaits else call.make())
             elif request.seconds is not None and request.seconds > 0:
                 time.sleep(request.seconds)
         except BaseException as error:
@@ -190,11 +190,15 @@ def _returns_to(loop: asyncio.AbstractEventLoop) -> _Returns:
     return found
 
 
-def run_blocking(awaitable: Coroutine[Any, Any, T]) -> T:
-    """The value of a coroutine, run on the private loop; works inside a running loop too."""
+def run_blocking(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """The value of the coroutine that `make` gives, run on the private loop.
+
+    Works inside a running loop too.
+    """
     import asyncio
 
-    future = asyncio.run_coroutine_threadsafe(awaitable, _private_loop())
+    loop = _private_loop()
+    future = asyncio.run_coroutine_threadsafe(make(), loop)
     try:
         return future.result()
     except BaseException:

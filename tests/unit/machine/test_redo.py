@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from abstractruntime.core.canonical import MAX_BYTES
 from abstractruntime.core.checkpoint import MAIN
 from abstractruntime.core.machine import ends, step, wait
 from abstractruntime.core.machine.assemble import assemble
@@ -323,3 +324,10 @@ def test_variables_up_to_their_limit_are_redone(depth: int) -> None:
     assert changed == {"set": {"deep": deep}, "gone": []}
     done = step_record("completed", revision=4, vars=changed)
     assert redo(stepping().run, [done]).vars == {"n": 1, "deep": deep}
+
+
+def test_variables_that_are_larger_together_than_one_may_be_are_redone() -> None:
+    half = "x" * (MAX_BYTES // 2)
+    changed = {"set": {"a": half, "b": half}}
+    done = step_record("completed", revision=4, vars=changed)
+    assert redo(stepping().run, [done]).vars == {"n": 1, **changed["set"]}

@@ -135,6 +135,7 @@ def test_a_due_attempt_is_another_started_record_of_the_same_step() -> None:
 
 def test_a_result_is_recorded_stored_and_the_run_goes_on() -> None:
     draft = two_branches()
+    draft.weight = 100
     before = whole(draft)
     step.complete(draft, STEP, {"pair": (1, 2)}, now=NOW)
     assert changes(before, draft) == {
@@ -152,7 +153,7 @@ def test_a_result_is_recorded_stored_and_the_run_goes_on() -> None:
         "absorbed": False,
         "current_node": "b",
         "visits": {"a": 2, "b": 1},
-        "weight": 512 + 14,
+        "weight": 100 + 512 + 14,
     }
 
 

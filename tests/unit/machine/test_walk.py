@@ -144,7 +144,7 @@ def holds_of_a_run(draft: Draft) -> None:
     assert (status is RunStatus.WAITING) == (run.waiting is not None) == (MAIN in draft.waits)
     assert not draft.open_steps or status is RunStatus.RUNNING
     if status in ENDED:
-        assert draft.driver is draft.queued_at is draft.recall is None
+        assert draft.driver is draft.queued_at is None
     assert not draft.entered or draft.visits[run.current_node] > 0
     assert (run.error is not None) is (status in (RunStatus.FAILED, RunStatus.CANCELLED))
 

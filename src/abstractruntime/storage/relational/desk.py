@@ -44,15 +44,14 @@ class WritingDesk:
 
     # -- for the group
 
-    def write(self, batch: list[Pending]) -> int:
-        """Settle the first members of the batch, as many as fit one transaction; how many."""
+    def write(self, batch: list[Pending]) -> None:
+        """Settle the first members of the batch, as many as fit one transaction."""
         self._forget()
         ready: list[Pending] = []
-        size = count = 0
+        size = 0
         for member in batch:
             if size > _MOST_BYTES:
                 break
-            count += 1
             try:
                 size += member.work.prepare(self)
             except Exception as error:
@@ -62,7 +61,6 @@ class WritingDesk:
                 ready.append(member)
         if ready:
             self._transact(ready)
-        return count
 
     def recover(self, members: list[Pending]) -> None:
         """After `write` was cut short: undo the transaction, or settle those that are committed."""

@@ -1,9 +1,10 @@
 """Group commit: whoever finds no leader becomes it and writes all that is queued at once.
 
 It owns the queue, who leads, and who is told what; it knows nothing of what is written.
-One lock guards all of it and is never held while writing. Leadership is one attribute, compared by
-identity, so that an interrupt between any two instructions leaves a leader that will step down in
-a `finally`, or none.
+One lock guards all of it and is never held while writing. An interrupt may come between any two
+instructions. So leadership is one attribute, compared by identity: whoever has it steps down in a
+`finally`. A member stays in the queue until its owner was told; whoever hands over finds there what
+a predecessor took and did not finish.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -37,12 +39,13 @@ _QUIET: Final = object()
 class Pending:
     """The handle of one queued work. `settle` is the writer's, the rest its owner's."""
 
-    __slots__ = ("_group", "callbacks", "error", "gate", "stage", "work")
+    __slots__ = ("_group", "callbacks", "error", "gate", "leads", "stage", "work")
 
     def __init__(self, group: Group, work: Work) -> None:
         self._group = group
         self.work = work
         self.stage = _QUEUED
+        self.leads = False
         self.error: Exception | None = None
         # A lock, held while its owner sleeps; made only for one that has to.
         self.gate: Any = None
@@ -78,8 +81,8 @@ class Pending:
 class Writer(Protocol):
     """Who writes a batch for the leader."""
 
-    def write(self, batch: list[Pending]) -> int:
-        """Settle the first members of the batch, as many as fit one transaction; how many."""
+    def write(self, batch: list[Pending]) -> None:
+        """Settle the first members of the batch, as many as fit one transaction."""
 
     def recover(self, members: list[Pending]) -> None:
         """After `write` was cut short: undo the transaction, or settle those that are committed."""
@@ -93,6 +96,7 @@ class Group:
         self._writer = writer
         self._patience = patience + _GRACE
         self._queue: deque[Pending] = deque()
+        self._callbacks: deque[Callable[[], None]] = deque()
         self._leader: object | None = None
         self._thread: threading.Thread | None = None
         self._thread_wanted = threading.Condition(self.lock)
@@ -110,14 +114,14 @@ class Group:
             with self.lock:
                 if self._closed is not None:
                     raise copied(self._closed)
+                self._queue.append(me)
                 if self._leader is None:
                     self._leader = me
                 else:
                     self._make_gate(me)
-                    self._queue.append(me)
-            if self._leader is me and me.gate is None:
-                self._lead(me, [me])
-            else:
+            if self._leader is me:
+                self._lead(me)
+            if me.stage != _DONE:
                 self.wait(me)
         finally:
             self._leave(me)
@@ -138,7 +142,7 @@ class Group:
                 # No thread can be started, as when the interpreter ends.
                 self._leader = me
         if forsaken:
-            self._lead(me, [])
+            self._lead(me)
         return me
 
     def wait(self, me: Pending) -> None:
@@ -151,18 +155,18 @@ class Group:
                     self._make_gate(me)
             deadline = monotonic() + self._patience
             while me.stage != _DONE:
+                if self._leader is me:
+                    self._lead(me)
+                    continue
                 left = deadline - monotonic()
                 # Whoever wakes it can be interrupted before he does: it looks by itself, too.
                 woken = me.gate.acquire(timeout=min(max(left, 0), _LOOK))
-                if self._leader is me:
-                    self._lead(me, [])
-                elif woken and me.stage == _DONE:
+                if woken and me.stage == _DONE:
                     me.gate.release()  # another thread may wait on the same handle
-                elif not woken and left <= _LOOK:
-                    self._give_up(me)
-                elif self._thread_is_missing():
-                    with self.lock:
-                        self._hand_over()
+                elif not woken:
+                    self._look_after(me)
+                    if left <= _LOOK:
+                        self._give_up(me)
         finally:
             self._leave(me)
 
@@ -194,43 +198,49 @@ class Group:
 
     # -- leading
 
-    def _lead(self, me: Pending, batch: list[Pending]) -> None:
-        """Write one batch, `me` in it, and hand over."""
+    def _lead(self, me: Pending) -> None:
+        """Write one batch and hand over."""
         with self.lock:
-            if me.stage != _QUEUED:
-                return  # another thread that waits on the same handle leads already
-            self._take(batch)
+            if me.leads or self._leader is not me:
+                return  # another thread that waits on the same handle does it already
+            me.leads = True
+        finished = False
         try:
-            self._write(batch, me)
+            self._write(self._take())
+            finished = True
         finally:
             with self.lock:
+                me.leads = False
+                if not finished:
+                    self._forget(me)
                 self._hand_over()
 
-    def _take(self, batch: list[Pending]) -> None:
-        queue = self._queue
-        while queue and len(batch) < MOST_MEMBERS:
-            batch.append(queue.popleft())
-        for member in batch:
-            member.stage = _TAKEN
+    def _take(self) -> list[Pending]:
+        """The next batch. It stays in the queue, its first members, until it is told."""
+        with self.lock:
+            batch = list(islice(self._queue, MOST_MEMBERS))
+            for member in batch:
+                member.stage = _TAKEN
+        return batch
 
-    def _write(self, batch: list[Pending], me: Pending | None) -> None:
-        rest: list[Pending] = []
+    def _write(self, batch: list[Pending]) -> None:
+        finished = False
         try:
-            count = self._writer.write(batch)
-            if count < len(batch):
-                rest = batch[count:]
-                del batch[count:]
+            self._writer.write(batch)
+            finished = True
         finally:
-            # Some are not settled only if the writer was cut short by what is no Exception.
-            lost = [member for member in batch if member.stage == _TAKEN]
             try:
-                if lost:
-                    rest = self._recover(lost, me) + rest
+                if not finished:
+                    self._recover(batch)
             finally:
-                self._publish(batch, rest)
+                with self.lock:
+                    self._tell_settled()
+                while self._callbacks:
+                    _call(self._callbacks.popleft())
 
-    def _recover(self, lost: list[Pending], me: Pending | None) -> list[Pending]:
-        """Settle what is committed; the others, but for the leader itself, are to be written."""
+    def _recover(self, batch: list[Pending]) -> None:
+        """The writer was cut short: settle what is committed, the others are written again."""
+        lost = [member for member in batch if not member.settled]
         recovered = False
         try:
             self._writer.recover(lost)
@@ -240,41 +250,42 @@ class Group:
                 for member in lost:
                     if not member.settled:
                         member.settle(_unknown())
-        return [member for member in lost if not member.settled and member is not me]
 
-    def _publish(self, batch: list[Pending], rest: list[Pending]) -> None:
-        callbacks: list[Callable[[], None]] = []
-        with self.lock:
-            for member in batch:
-                if member.stage == _SETTLED:
-                    member.stage = _DONE
-                    if member.gate is not None and member.gate.locked():
-                        member.gate.release()
-                    if member.callbacks is not None:
-                        callbacks += member.callbacks
-            for member in reversed(rest):
-                member.stage = _QUEUED
-                self._queue.appendleft(member)
-        for callback in callbacks:
-            _call(callback)
+    def _tell_settled(self) -> None:
+        """Let those go whose result is known; the lock is held."""
+        queue = self._queue
+        while queue and queue[0].settled:
+            member = queue[0]
+            member.stage = _DONE
+            if member.gate is not None and member.gate.locked():
+                member.gate.release()
+            if member.callbacks is not None:
+                self._callbacks.extend(member.callbacks)
+                member.callbacks = None
+            queue.popleft()
 
     def _hand_over(self) -> None:
         """Choose the next leader; the lock is held."""
+        self._tell_settled()
         queue = self._queue
+        for member in queue:
+            if member.stage != _TAKEN:
+                break
+            member.stage = _QUEUED
         if self._quiet_wanted:
             self._leader = _QUIET
             self._leaderless.notify_all()
-        elif not queue:
-            self._leader = None
-            if self._closed is not None:
-                self._leaderless.notify_all()
-        elif queue[0].gate is not None:
+        elif queue and queue[0].gate is not None:
             self._leader = first = queue[0]
             if first.gate.locked():
                 first.gate.release()
-        else:
+        elif queue or self._callbacks:
             self._leader = _THREAD
             self._wake_thread()
+        else:
+            self._leader = None
+            if self._closed is not None:
+                self._leaderless.notify_all()
 
     # -- the writer thread
 
@@ -300,19 +311,11 @@ class Group:
         """Lead for those that do not wait; go away when nobody needs it for a while."""
         me = threading.current_thread()
         try:
-            while True:
-                batch: list[Pending] = []
+            while self._wait_for_turn(me):
+                self._write(self._take())
                 with self.lock:
-                    if not self._wait_for_work(me):
-                        return
-                    if self._quiet_wanted:
+                    if not self._queue or self._quiet_wanted:
                         self._hand_over()
-                        continue
-                    self._take(batch)
-                    if not batch:
-                        self._hand_over()
-                if batch:
-                    self._write(batch, None)
         finally:
             with self.lock:
                 if self._thread is me:
@@ -320,11 +323,12 @@ class Group:
                     if self._leader is _THREAD:
                         self._hand_over()
 
-    def _wait_for_work(self, me: threading.Thread) -> bool:
-        while self._thread is me and self._leader is not _THREAD:
-            if not self._thread_wanted.wait(_IDLE) and self._leader is not _THREAD:
-                return False
-        return self._thread is me
+    def _wait_for_turn(self, me: threading.Thread) -> bool:
+        with self.lock:
+            while self._thread is me and self._leader is not _THREAD:
+                if not self._thread_wanted.wait(_IDLE) and self._leader is not _THREAD:
+                    return False
+            return self._thread is me
 
     # -- waiting
 
@@ -332,6 +336,14 @@ class Group:
         gate = threading.Lock()
         gate.acquire()
         me.gate = gate
+
+    def _look_after(self, me: Pending) -> None:
+        """See to it that somebody leads."""
+        with self.lock:
+            if self._leader is None:
+                self._leader = me
+            elif self._thread_is_missing():
+                self._hand_over()
 
     def _give_up(self, me: Pending) -> None:
         with self.lock:
@@ -352,10 +364,16 @@ class Group:
         if me.stage == _DONE and self._leader is not me:
             return
         with self.lock:
-            if me.stage == _QUEUED and me in self._queue:
-                self._queue.remove(me)
-            if self._leader is me:
+            leads = self._leader is me
+            if leads or me.stage == _QUEUED:
+                self._forget(me)
+            if leads:
+                me.leads = False
                 self._hand_over()
+
+    def _forget(self, me: Pending) -> None:
+        if not me.settled and me in self._queue:
+            self._queue.remove(me)
 
 
 def _call(callback: Callable[[], None]) -> None:

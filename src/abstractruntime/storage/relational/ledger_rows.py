@@ -38,13 +38,17 @@ _EMPTY: Final[dict[str, Any]] = dict.fromkeys(
 
 
 class LedgerRows:
-    """The log rows of one run while they are read; `row_at` gives the records' text of one."""
+    """The log rows of one run while they are read; `row_at` gives the records' text of one.
+
+    The records of one step share its effect, which may be large.
+    """
 
     def __init__(self, run_id: str, row_at: Callable[[int], str | None]) -> None:
         self._run_id = run_id
         self._row_at = row_at
         self._rows: dict[int, list[dict[str, Any]]] = {}
         self._texts: dict[tuple[int, int], bytes] = {}
+        self._effects: dict[tuple[int, int], dict[str, Any]] = {}
 
     def records(self, revision: int, text: str) -> list[dict[str, Any]]:
         """The records of the row at `revision`, whole; each names its revision."""
@@ -66,12 +70,20 @@ class LedgerRows:
         raise self._corrupt(revision, f"does not hold the effect of step '{step_id}'")
 
     def effect(self, revision: int, step_id: str) -> dict[str, Any]:
-        """The effect of the step that `revision` began, as an object of its own."""
+        """The effect of the step that `revision` began."""
         index, line = self.first_line(revision, step_id)
-        effect: dict[str, Any] = dict(line["effect"])
-        if "payload" in effect:
-            effect["payload"] = decode(self.payload_text(revision, index))
-        return effect
+        return self._effect(revision, index, line)
+
+    def _effect(self, revision: int, index: int, line: dict[str, Any]) -> dict[str, Any]:
+        effect: dict[str, Any] = line["effect"]
+        if "payload_from" not in line:
+            return effect
+        whole = self._effects.get((revision, index))
+        if whole is None:
+            whole = {**effect, "payload": decode(self.payload_text(revision, index))}
+            _bound(self._effects, _ROWS_AT_HAND)
+            self._effects[revision, index] = whole
+        return whole
 
     def payload_text(self, revision: int, index: int) -> bytes:
         """The payload text of the effect in the line at `index` of the row at `revision`."""
@@ -92,8 +104,7 @@ class LedgerRows:
             text = bytes(whole)
             # What this one follows is not asked for again, but for a late retry.
             self._texts.pop(at, None)
-        while len(self._texts) >= _TEXTS_AT_HAND:
-            del self._texts[next(iter(self._texts))]
+        _bound(self._texts, _TEXTS_AT_HAND)
         self._texts[revision, index] = text
         return text
 
@@ -125,8 +136,7 @@ class LedgerRows:
             record["effect"] = self.effect(opened, record["step_id"])
         elif "payload_from" in record:
             del record["payload_from"]
-            payload = decode(self.payload_text(revision, index))
-            record["effect"] = {**record["effect"], "payload": payload}
+            record["effect"] = self._effect(revision, index, line)
         return record
 
     def _line_with_payload(self, revision: int, index: int) -> dict[str, Any]:
@@ -143,6 +153,11 @@ class LedgerRows:
         )
 
     def _remember(self, revision: int, lines: list[dict[str, Any]]) -> None:
-        while len(self._rows) >= _ROWS_AT_HAND:
-            del self._rows[next(iter(self._rows))]
+        _bound(self._rows, _ROWS_AT_HAND)
         self._rows[revision] = lines
+
+
+def _bound(at_hand: dict[Any, Any], most: int) -> None:
+    """Make room for one more."""
+    while len(at_hand) >= most:
+        del at_hand[next(iter(at_hand))]
