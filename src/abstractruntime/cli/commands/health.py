@@ -1,0 +1,139 @@
+"""verify, doctor: the commands that say whether ledgers and stores are as they should be."""
+
+from __future__ import annotations
+
+import click
+
+from abstractruntime.cli.console import Column, age, count, print_table, progress, safe, say
+from abstractruntime.cli.exits import Exit
+from abstractruntime.cli.session import Session
+from abstractruntime.cli.surface import command
+from abstractruntime.inspect.doctor import Health, examine
+from abstractruntime.inspect.runs import RunRow
+from abstractruntime.inspect.verify import Verdict, all_run_ids, verify_runs
+
+
+@command("verify")
+@click.argument("run_id", metavar="[RUN]", required=False)
+def verify(session: Session, run_id: str | None) -> Exit:
+    """Verify the ledger of a run, or of all.
+
+    Looks at hashes, their order, revisions, and whether history gives the stored state.
+
+    Exits with 5 when something does not fit, with 1 when a ledger has no chain to verify.
+    """
+    store = session.store
+    ids = all_run_ids(store) if run_id is None else [session.run_id(run_id)]
+    with progress("verifying", quiet=session.json) as line:
+        verdicts = list(
+            verify_runs(
+                store,
+                ids,
+                progress=lambda done, every: line.tell(f"verified {done:,} of {every:,}"),
+            )
+        )
+    broken = [verdict for verdict in verdicts if not verdict.ok]
+    # A run that has made no step has no records: there is nothing to chain.
+    loose = [v for v in verdicts if v.ok and v.records and not v.chained]
+    code = Exit.INTEGRITY if broken else Exit.ERROR if loose else Exit.OK
+    if session.json:
+        session.write(
+            {
+                "ok": code is Exit.OK,
+                "runs": len(verdicts),
+                "records": sum(verdict.records for verdict in verdicts),
+                "verdicts": [verdict.to_dict() for verdict in verdicts],
+            }
+        )
+        return code
+    for verdict in broken:
+        say(f"{safe(verdict.run_id, 80)}: broken", style="bold red")
+        for fault in verdict.faults:
+            say(f"  {safe(fault)}")
+    if loose:
+        say(f"{count(len(loose), 'ledger')} without a hash chain: nothing protects", style="yellow")
+    _conclude(verdicts, broken)
+    return code
+
+
+def _conclude(verdicts: list[Verdict], broken: list[Verdict]) -> None:
+    records = sum(verdict.records for verdict in verdicts)
+    looked = f"{count(len(verdicts), 'run')}, {count(records, 'record')}"
+    if broken:
+        say(f"{looked}: {count(len(broken), 'ledger')} broken", style="red")
+        return
+    say(f"{looked}: verified", style="green")
+    if len(verdicts) == 1 and verdicts[0].head:
+        say(f"head {verdicts[0].head} at revision {verdicts[0].revision:,}", whole=True)
+
+
+@command("doctor")
+def doctor(session: Session) -> Exit:
+    """Look at the store and at how its runs stand.
+
+    Nothing is repaired. Exits with 5 when a run contradicts itself.
+    """
+    with progress("looking at every run", quiet=session.json):
+        health = examine(session.store, now=session.now())
+    code = Exit.OK if health.ok else Exit.INTEGRITY
+    if session.json:
+        session.write(health.to_dict())
+        return code
+    say("store", style="bold")
+    for name, value in health.facts.items():
+        if name != "capabilities":
+            say(f"  {safe(name):<20} {safe(value)}", whole=True)
+    able = [name for name, there in health.capabilities.items() if there]
+    unable = [name for name, there in health.capabilities.items() if not there]
+    say(f"  {'can':<20} {', '.join(able) or 'nothing'}")
+    say(f"  {'cannot':<20} {', '.join(unable) or 'nothing: it can all of it'}")
+    _runs(session, health)
+    return code
+
+
+def _runs(session: Session, health: Health) -> None:
+    total = sum(health.statuses.values())
+    say("runs", style="bold")
+    say(f"  {'all':<20} {total:,}")
+    for name, number in health.statuses.items():
+        say(f"  {name:<20} {number:,}")
+    say("live runs", style="bold")
+    for name, number in health.standings.items():
+        reasons = ""
+        if name == "waiting" and health.waits:
+            reasons = f"  ({', '.join(f'{n:,} {reason}' for reason, n in health.waits.items())})"
+        say(f"  {name:<20} {number:,}{reasons}")
+    _idle(session, "recoverable", health.recoverable, "abstractruntime continue moves them")
+    _idle(session, "parked", health.parked, "their host drives them, or continue RUN")
+    if health.ok:
+        say("no run contradicts itself", style="green")
+        return
+    say(f"{count(len(health.troubles), 'run')} in trouble", style="bold red")
+    for trouble in health.troubles[:20]:
+        say(f"  {safe(trouble.run_id, 80)}: {safe('; '.join(trouble.faults))}")
+
+
+def _idle(session: Session, name: str, rows: tuple[RunRow, ...], hint: str) -> None:
+    if not rows:
+        return
+    say(f"{name} for the longest time ({hint})", style="bold")
+    print_table(
+        (
+            Column("RUN", 8),
+            Column("WORKFLOW", 8, 2),
+            Column("NODE", 6, 2),
+            Column("IDLE", 4, right=True),
+        ),
+        [
+            (
+                safe(session.short(row.run_id), 40),
+                safe(row.workflow_id),
+                safe(row.node),
+                age(row.idle_s),
+            )
+            for row in rows[:5]
+        ],
+    )
+
+
+COMMANDS = (verify, doctor)

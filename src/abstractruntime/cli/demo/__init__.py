@@ -1,0 +1,1 @@
+"""The demo: real invoices, real kills, and proof that nothing was paid twice or missed."""
