@@ -23,8 +23,26 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("engine/effects.py", "attempt.make_later"): "a handler may raise anything: a failed attempt",
     ("engine/effects.py", "attempt.make"): "a handler may raise anything: a failed attempt",
     ("engine/hooks.py", "Hooks.committed"): "a listener cannot undo a commit; it is logged",
-    ("storage/paired.py", "PairedStore.submit"): "a user's store may raise anything: the handle has it",
+    (
+        "storage/paired.py",
+        "PairedStore.submit",
+    ): "a user's store may raise anything: the handle has it",
+    ("storage/relational/desk.py", "WritingDesk.write"): "a work that cannot be encoded is its own",
+    (
+        "storage/relational/desk.py",
+        "WritingDesk._transact",
+    ): "any fault reaches each member's owner",
+    (
+        "storage/relational/desk.py",
+        "WritingDesk._fail",
+    ): "a failed rollback is the fault that counts",
+    ("storage/relational/group.py", "_call"): "one owner's callback must not stop the others'",
+    ("cli/loading.py", "_executed"): "a program may raise anything, SystemExit too, when loaded",
     ("scheduler/scheduler.py", "Scheduler._watch"): "the loop outlives a store that fails; stats",
+    (
+        "scheduler/scheduler.py",
+        "Scheduler._tell",
+    ): "a listener's error stops no move; it is in stats",
     ("scheduler/scheduler.py", "Scheduler._move"): "one run's error is its own; stats and callback",
 }
 

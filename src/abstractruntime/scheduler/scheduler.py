@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 from abstractruntime.core.machine.table import ENDED
@@ -24,6 +25,9 @@ _LOG = logging.getLogger("abstractruntime.scheduler")
 
 CONCURRENCY = 64
 """Runs moved at once; a blocking handler holds one place and one thread."""
+
+WAITING_FACTOR = 16
+"""Runs under way for each place: most of them wait for a commit, not for a handler."""
 
 BATCH = 1000
 """Due runs fetched at a time."""
@@ -76,6 +80,7 @@ class Scheduler:
         self._concurrency = concurrency
         self._stats = SchedulerStats()
         self._moving: set[str] = set()
+        self._not_before: dict[str, float] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -112,7 +117,7 @@ class Scheduler:
 
     def poll_once(self) -> int:
         """Move everything that is due now, to its next wait or end; how many runs were moved."""
-        return run_blocking(self._poll(self._threads()))
+        return run_blocking(lambda: self._poll(self._threads()))
 
     # -- by hand
 
@@ -198,9 +203,10 @@ class Scheduler:
                     task = asyncio.create_task(self._move(run_id, executor))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
+                recover = await self._sleep(stop)
             except Exception as error:
-                self._failed("poll", error)
-            recover = await self._sleep(stop)
+                self._note("poll", error)
+                await asyncio.sleep(WATCH_S)
         if tasks:
             await asyncio.wait(tasks)
 
@@ -210,8 +216,9 @@ class Scheduler:
 
         store, loop = self._runtime.store, asyncio.get_running_loop()
         seen, end = store.changes(), loop.time() + self._poll_interval_s
-        due = self._due_in()
-        at = min(end, loop.time() + due)
+        # Whatever is due, the moves that were begun come first.
+        await asyncio.sleep(0)
+        at = min(end, loop.time() + self._due_in())
         while not stop.is_set():
             left = at - loop.time()
             if left <= 0:
@@ -220,46 +227,71 @@ class Scheduler:
             now_seen = store.changes()
             if now_seen != seen:
                 seen = now_seen
-                if store.list_answered(limit=1):
+                if self._free(store.list_answered(limit=BATCH)):
                     return False
                 at = min(end, loop.time() + self._due_in())
         return False
 
     def _due_in(self) -> float:
-        """Seconds to the next wake time of a run that is not being moved already."""
-        store = self._runtime.store
+        """Seconds to the next wake time of a run that could be moved then."""
+        store, now = self._runtime.store, self._now()
         wake = store.next_wake()
         if wake is None:
             return self._poll_interval_s
-        left = seconds_between(self._now(), wake)
-        if left <= 0 and self._moving and set(store.list_due(self._now())) <= self._moving:
-            return WATCH_S
-        return max(left, 0.0)
+        left = seconds_between(now, wake)
+        if left > 0:
+            return left
+        due = store.list_due(now, limit=BATCH + len(self._moving))
+        return 0.0 if self._free(due) else WATCH_S
+
+    def _free(self, found: Iterable[str]) -> list[str]:
+        """Of these runs, those to move now: as many as there is room for."""
+        now = monotonic()
+        with self._lock:
+            room = self._concurrency * WAITING_FACTOR - len(self._moving)
+            free = [
+                run_id
+                for run_id in found
+                if run_id not in self._moving and self._not_before.get(run_id, 0.0) <= now
+            ]
+            return free[: max(room, 0)]
 
     async def _poll(self, executor: ThreadPoolExecutor) -> int:
         """One cycle, awaited to its end."""
         import asyncio
 
         moved = 0
-        while ready := self._ready(recover=True):
+        tried: set[str] = set()
+        # Asked for by hand: what was put off is tried too, though once.
+        while ready := self._ready(recover=True, tried=tried):
+            tried.update(ready)
             results = await asyncio.gather(*(self._move(run_id, executor) for run_id in ready))
             moved += sum(results)
             if len(ready) < BATCH:
                 break
         return moved
 
-    def _ready(self, *, recover: bool) -> list[str]:
-        """Runs to move now that nobody here is moving, marked as being moved."""
+    def _ready(self, *, recover: bool, tried: set[str] | None = None) -> list[str]:
+        """Runs to move now that nobody here is moving, marked as being moved.
+
+        Without those put off; or, where `tried` is given, without those.
+        """
         store, now = self._runtime.store, self._now()
         self._stats.poll_cycles += 1
         self._stats.last_poll_at = now
-        found = dict.fromkeys(store.list_due(now, limit=BATCH))
+        found = dict.fromkeys(store.list_due(now, limit=BATCH + len(self._moving)))
         found.update(dict.fromkeys(store.list_answered(limit=BATCH)))
         if recover:
             found.update(dict.fromkeys(orphaned(store)))
+            past = monotonic()
+            self._not_before = {run: t for run, t in self._not_before.items() if t > past}
+        if tried is not None:
+            for run_id in tried:
+                found.pop(run_id, None)
+            for run_id in found:
+                self._not_before.pop(run_id, None)
+        ready = self._free(found)
         with self._lock:
-            free = self._concurrency * 16 - len(self._moving)
-            ready = [run_id for run_id in found if run_id not in self._moving][: max(free, 0)]
             self._moving.update(ready)
         return ready
 
@@ -271,9 +303,13 @@ class Scheduler:
             )
         except Contended:
             # Another driver was first: the run is in good hands.
+            self._put_off(run_id)
             return False
         except Exception as error:
-            self._failed(run_id, error)
+            self._put_off(run_id)
+            self._stats.runs_failed += 1
+            self._note(run_id, error)
+            self._tell(self._on_run_failed, run_id, error)
             return False
         finally:
             with self._lock:
@@ -283,19 +319,25 @@ class Scheduler:
         self._stats.runs_resumed += 1
         if after.status is RunStatus.FAILED:
             self._stats.runs_failed += 1
-        if self._on_run_resumed is not None:
-            self._on_run_resumed(after)
+        self._tell(self._on_run_resumed, after)
         return True
 
-    def _failed(self, run_id: str, error: Exception) -> None:
-        _LOG.error("scheduler: %s: %s", run_id, error)
-        self._stats.errors.append(f"{run_id}: {error}")
-        del self._stats.errors[: -self._max_errors_kept]
-        if run_id == "poll":
+    def _put_off(self, run_id: str) -> None:
+        """It stays due: not again before the interval is over."""
+        self._not_before[run_id] = monotonic() + self._poll_interval_s
+
+    def _tell(self, listener: Callable[..., None] | None, *said: Any) -> None:
+        if listener is None:
             return
-        self._stats.runs_failed += 1
-        if self._on_run_failed is not None:
-            self._on_run_failed(run_id, error)
+        try:
+            listener(*said)
+        except Exception as error:
+            self._note("listener", error)
+
+    def _note(self, where: str, error: Exception) -> None:
+        _LOG.error("scheduler: %s: %s", where, error)
+        self._stats.errors.append(f"{where}: {error}")
+        del self._stats.errors[: -self._max_errors_kept]
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._executor is None:

@@ -211,6 +211,8 @@ class Draft:
         }
         if visit is not None:
             record["visit"] = visit
+        if self.generation != 1:
+            record["generation"] = self.generation
         self.lines.append(Line(record))
         self.weight += 512
 
