@@ -21,8 +21,6 @@ from abstractruntime.errors import InvalidStoreUrl, StoreUnavailable
 from abstractruntime.inspect.runs import find_run, short_ids
 from abstractruntime.storage.base import Store
 from abstractruntime.storage.open import open_store
-from abstractruntime.storage.relational.store import RelationalStore
-from abstractruntime.storage.snapshots import JsonSnapshotStore, SnapshotStore, SqliteSnapshotStore
 
 DEFAULT_STORE = "sqlite:///abstractruntime.db"
 STORE_VARIABLE = "ABSTRACTRUNTIME_STORE"
@@ -109,19 +107,7 @@ class Session:
         return Runtime(
             store=self.store,
             workflow_registry=self.app.workflows,
-            snapshot_store=self.snapshot_store,
         )
-
-    @cached_property
-    def snapshot_store(self) -> SnapshotStore | None:
-        """Where snapshots of this store's runs are kept; None for one in memory."""
-        own = getattr(self.store, "snapshot_store", None)
-        if isinstance(own, SnapshotStore):
-            return own
-        if isinstance(self.store, RelationalStore):
-            return SqliteSnapshotStore(self.store)
-        parts = urlsplit(self.store.url)
-        return JsonSnapshotStore(unquote(parts.path[1:])) if parts.scheme == "files" else None
 
     def write(self, document: Any) -> None:
         """The document that --json asks for."""

@@ -74,8 +74,8 @@ class Runtime:
         self._ledger_store = ledger_store or store.ledger_store
         self._ctx = context or DefaultRunContext()
         self._workflow_registry = workflow_registry
-        self._artifact_store = artifact_store or getattr(store, "artifact_store", None)
-        self._snapshot_store = snapshot_store or getattr(store, "snapshot_store", None)
+        self._artifact_store = artifact_store
+        self._snapshot_store = snapshot_store
         self._effect_policy: EffectPolicy = effect_policy or DefaultEffectPolicy()
         self._config = config or RuntimeConfig()
         self._hooks = Hooks()
@@ -107,13 +107,13 @@ class Runtime:
 
     @property
     def artifact_store(self) -> ArtifactStore | None:
-        """Where bulk data goes, when there is such a place."""
-        return self._artifact_store
+        """Where bulk data goes: as set, else the store's own place, if it has one."""
+        return self._artifact_store or self._store.artifact_store
 
     @property
     def snapshot_store(self) -> SnapshotStore | None:
-        """Where named checkpoints go, when there is such a place."""
-        return self._snapshot_store
+        """Where named checkpoints go: as set, else the store's own place, if it has one."""
+        return self._snapshot_store or self._store.snapshot_store
 
     @property
     def effect_policy(self) -> EffectPolicy:
@@ -275,7 +275,8 @@ class Runtime:
         Without `fresh` steps the ledger knows keep their recorded outcomes. Raises
         UnknownSnapshot, UnknownRun, RunBusy.
         """
-        snapshot = None if self._snapshot_store is None else self._snapshot_store.load(snapshot_id)
+        snapshots = self.snapshot_store
+        snapshot = None if snapshots is None else snapshots.load(snapshot_id)
         if snapshot is None:
             raise UnknownSnapshot(f"Unknown snapshot_id: {snapshot_id}", snapshot_id=snapshot_id)
         return self._drive(

@@ -9,10 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from abstractruntime.core.commit import Commit, Evidence, Loaded, Message
 from abstractruntime.core.models import RunState, RunStatus, StepRecord, WaitReason
+
+if TYPE_CHECKING:
+    from abstractruntime.storage.artifacts import ArtifactStore
+    from abstractruntime.storage.snapshots import SnapshotStore
 
 
 class RunStore(ABC):
@@ -111,6 +115,16 @@ class Store(ABC):
     @abstractmethod
     def ledger_store(self) -> LedgerStore:
         """This store as the api's LedgerStore."""
+
+    @property
+    def snapshot_store(self) -> SnapshotStore | None:
+        """Where named checkpoints of this store's runs go; None: it has no such place."""
+        return None
+
+    @property
+    def artifact_store(self) -> ArtifactStore | None:
+        """Where bulk data of this store's runs goes; None: it has no such place."""
+        return None
 
     # -- one run
 

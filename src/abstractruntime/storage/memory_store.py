@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from abstractruntime.core import times
@@ -23,10 +24,12 @@ from abstractruntime.errors import (
     UnknownRevision,
     UnknownRun,
 )
+from abstractruntime.storage.artifacts import InMemoryArtifactStore
 from abstractruntime.storage.base import Capability, Store
 from abstractruntime.storage.done import Done
 from abstractruntime.storage.memory_mail import Mail
 from abstractruntime.storage.memory_rows import Revision, Row, encode
+from abstractruntime.storage.snapshots import InMemorySnapshotStore
 from abstractruntime.storage.views import StoreRecords, StoreRuns
 
 LIVE = frozenset({RunStatus.RUNNING.value, RunStatus.WAITING.value})
@@ -67,6 +70,14 @@ class MemoryStore(Store):
     @property
     def ledger_store(self) -> StoreRecords:
         return self._records
+
+    @cached_property
+    def snapshot_store(self) -> InMemorySnapshotStore:
+        return InMemorySnapshotStore()
+
+    @cached_property
+    def artifact_store(self) -> InMemoryArtifactStore:
+        return InMemoryArtifactStore()
 
     @contextmanager
     def _open(self) -> Iterator[None]:

@@ -21,7 +21,10 @@ def open_store(url: str, **options: Any) -> Store:
     """
     if not isinstance(url, str):
         raise InvalidStoreUrl(f"a store URL is text, found {type(url).__name__}")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise InvalidStoreUrl(f"not the URL of a store: {url!r}", url=url) from None
     kind = _KINDS.get(parts.scheme)
     if kind is None or parts.netloc or parts.fragment:
         raise InvalidStoreUrl(f"not the URL of a store: {url!r}", url=url)
@@ -69,7 +72,7 @@ def _files(url: str, path: str, options: Mapping[str, Any]) -> Store:
     if not path:
         raise InvalidStoreUrl(f"{url!r} names no folder", url=url)
     pair = JsonFileRunStore(path), JsonlLedgerStore(path)
-    return PairedStore(*pair, url=url, **_chained(options))
+    return PairedStore(*pair, url=url, folder=path, **_chained(options))
 
 
 def _sqlite(url: str, path: str, options: Mapping[str, Any]) -> Store:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -22,6 +23,7 @@ from abstractruntime.errors import (
     UnknownRun,
     UnsupportedByStore,
 )
+from abstractruntime.storage.artifacts import FileArtifactStore
 from abstractruntime.storage.base import Capability, LedgerStore, RunStore, Store
 from abstractruntime.storage.done import Done
 from abstractruntime.storage.json_files import JsonFileRunStore, JsonlLedgerStore
@@ -34,6 +36,7 @@ from abstractruntime.storage.paired_journal import (
 )
 from abstractruntime.storage.paired_listing import Listing
 from abstractruntime.storage.paired_look import Looks, innermost
+from abstractruntime.storage.snapshots import JsonSnapshotStore
 
 CHILD = "subworkflow:"
 """What the wait key of a run that waits for a child begins with; the child's id follows."""
@@ -62,8 +65,8 @@ class PairedStore(Store):
     """Runs in `run_store`, records and evidence in `ledger_store`. Any thread may call.
 
     `hash_chain` is the format commits are sealed with; leave it None over a ledger that seals by
-    itself. A pair has no history and no mailbox: of messages it has those by which the end of a
-    child reaches its parent, made from the child itself.
+    itself. Snapshots and artifacts go to `folder`. A pair has no history and no mailbox: of
+    messages it has those by which the end of a child reaches its parent, made from the child.
     """
 
     def __init__(
@@ -74,7 +77,9 @@ class PairedStore(Store):
         hash_chain: int | None = None,
         clock: Callable[[], str] = utc_now,
         url: str | None = None,
+        folder: str | None = None,
     ) -> None:
+        self._folder = folder
         self.hash_chain = hash_chain
         self.url = url or f"pair:{type(run_store).__name__}+{type(ledger_store).__name__}"
         self._looks = Looks(run_store, ledger_store, hash_chain=hash_chain, clock=clock)
@@ -100,6 +105,14 @@ class PairedStore(Store):
     @property
     def ledger_store(self) -> LedgerStore:
         return self._looks.ledger
+
+    @cached_property
+    def snapshot_store(self) -> JsonSnapshotStore | None:
+        return None if self._folder is None else JsonSnapshotStore(self._folder)
+
+    @cached_property
+    def artifact_store(self) -> FileArtifactStore | None:
+        return None if self._folder is None else FileArtifactStore(self._folder)
 
     @contextmanager
     def _locked(self, run_ids: Iterable[str]) -> Iterator[None]:

@@ -7,6 +7,7 @@ first file is opened.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -136,6 +137,7 @@ class SqliteFile:
 
         self.url = url_of(path)
         self.path = path
+        self.folder: str | None = os.path.dirname(path)
         self.commits = 0
         self._apsw = apsw
         self._vfs = vfs

@@ -92,7 +92,7 @@ def restore(session: Session, snapshot_id: str, fresh: bool) -> Exit:
     Steps the ledger knows keep their recorded outcomes, unless --fresh.
     """
     kept = _snapshots(session)
-    runtime = Runtime(store=session.store, snapshot_store=kept)
+    runtime = Runtime(store=session.store)
     run = runtime.restore(_find(kept, snapshot_id), fresh=fresh)
     commands = next_commands(session, run)
     if session.json:
@@ -105,7 +105,7 @@ def restore(session: Session, snapshot_id: str, fresh: bool) -> Exit:
 
 
 def _snapshots(session: Session) -> SnapshotStore:
-    kept = session.snapshot_store
+    kept = session.store.snapshot_store
     if kept is None:
         raise UnsupportedByStore(f"{session.store.url} keeps no snapshots")
     return kept

@@ -39,6 +39,8 @@ class Database(Protocol):
     """A database that is open: one session that writes, readers that wait for nobody."""
 
     url: str
+    folder: str | None
+    """Where files that belong to it may go."""
 
     @property
     def session(self) -> Session:

@@ -40,6 +40,12 @@ _OFTEN_NULL: Final = (
     "signature",
 )
 
+
+def outweighs(deltas: int, whole: int) -> bool:
+    """Whether deltas cost more than a whole text; of one that only grows they do by a little."""
+    return deltas > whole + whole // 4
+
+
 Recall = Callable[[Spot], bytes]
 """Gives the payload text that stands at a spot."""
 
@@ -205,7 +211,7 @@ class _Chains:
             changes = splices(self._text_at(before), payload)
             text = b"" if changes is None else orjson.dumps(changes)
             weight, count = last[2] + len(text), last[3] + 1
-        if last is None or not text or weight > len(payload):
+        if last is None or not text or outweighs(weight, len(payload)):
             weight = count = 0
             line["effect"] = {**effect, "payload": orjson.Fragment(payload)}
         else:

@@ -7,13 +7,13 @@ from typing import Any, Final, NamedTuple
 from abstractruntime.core.commit import Commit, Message
 from abstractruntime.core.models import RunStatus
 from abstractruntime.storage.relational.heads import thin_change
-from abstractruntime.storage.relational.lines import MOST_DELTAS, Lines, Recall, lines_of
+from abstractruntime.storage.relational.lines import MOST_DELTAS, Lines, Recall, lines_of, outweighs
 from abstractruntime.storage.relational.texts import strict_text_of, text_of
 from abstractruntime.storage.relational.trail import Trail, listed_of, names_of
 
 SMALL: Final = 4096
 """Bytes up to which vars, and head, stand whole in the run's row."""
-_LEAST_WEIGHT: Final = 16_384
+_LEAST_WEIGHT: Final = 12_288
 """A chain of fewer bytes is read as fast as a whole state: no new base for its sake."""
 
 
@@ -56,7 +56,9 @@ def move_of(commit: Commit, before: Trail | None, recall: Recall) -> Move:
         change = text_of(thin_change(commit, commit.previous))
         delta = None if commit.delta is None else text_of(commit.delta)
         weight = before.weight + len(change) + (0 if delta is None else len(delta))
-        if revision - before.base < MOST_DELTAS and weight <= max(size + len(head), _LEAST_WEIGHT):
+        if revision - before.base < MOST_DELTAS and not outweighs(
+            weight, max(size + len(head), _LEAST_WEIGHT)
+        ):
             base = before.base
             log_head, log_vars = change, None
             log_delta = None if delta is None else delta.decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from abstractruntime.core import times
@@ -17,6 +18,7 @@ from abstractruntime.core.models import (
     utc_now,
 )
 from abstractruntime.errors import RuntimeFault, StoreClosed, UnknownRun
+from abstractruntime.storage.artifacts import FileArtifactStore
 from abstractruntime.storage.base import Capability, Store
 from abstractruntime.storage.relational import reading
 from abstractruntime.storage.relational.database import Database
@@ -29,6 +31,7 @@ from abstractruntime.storage.relational.works import (
     StatementWork,
     StrayWork,
 )
+from abstractruntime.storage.snapshots import SqliteSnapshotStore
 
 _ALL: Final = 2**62
 _AT_REST: Final = tuple(s.value for s in RunStatus if s is not RunStatus.RUNNING)
@@ -78,6 +81,15 @@ class RelationalStore(Store):
     def ledger_store(self) -> LedgerView:
         return self._ledger
 
+    @cached_property
+    def snapshot_store(self) -> SqliteSnapshotStore:
+        return SqliteSnapshotStore(self)
+
+    @cached_property
+    def artifact_store(self) -> FileArtifactStore | None:
+        folder = self._database.folder
+        return None if folder is None else FileArtifactStore(folder)
+
     # -- one run
 
     def load(self, run_id: str) -> Loaded | None:
@@ -124,11 +136,13 @@ class RelationalStore(Store):
     # -- messages and evidence
 
     def list_messages(self, run_id: str, *, name: str | None = None) -> list[Message]:
+        if name is None:
+            rows = self._read("messages", (run_id,))
+        else:
+            rows = self._read("messages_named", (run_id, name))
         return [
             Message(id, run, wait, decode(payload), sent_at, sent_by, dedupe_key)
-            for id, run, wait, payload, sent_at, sent_by, dedupe_key in self._read(
-                "messages", (run_id, name)
-            )
+            for id, run, wait, payload, sent_at, sent_by, dedupe_key in rows
         ]
 
     def keep_evidence(self, evidence: Evidence) -> None:

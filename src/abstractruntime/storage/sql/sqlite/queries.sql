@@ -124,7 +124,8 @@ SELECT
     number, run_id, workflow_id, created_at, actor_id, session_id, parent_run_id,
     evidence, revision, base, head, vars
 FROM runs
-WHERE wake_at <= ?1 AND wait_until <= ?1 AND status = 'waiting'
+-- The plus keeps it off the index of statuses: most waiting runs are not due.
+WHERE wake_at <= ?1 AND wait_until <= ?1 AND +status = 'waiting'
 ORDER BY wait_until LIMIT ?2;
 
 -- name: runs_driven
@@ -192,7 +193,11 @@ SELECT record FROM stray_records WHERE run_id = ?1 ORDER BY place;
 
 -- name: messages
 SELECT message_id, run_id, name, payload, sent_at, sent_by, dedupe_key FROM messages
-WHERE run_id = ?1 AND (?2 IS NULL OR name = ?2) ORDER BY place;
+WHERE run_id = ?1 ORDER BY place;
+
+-- name: messages_named
+SELECT message_id, run_id, name, payload, sent_at, sent_by, dedupe_key FROM messages
+WHERE run_id = ?1 AND name = ?2 ORDER BY place;
 
 -- name: evidence
 SELECT evidence_id, run_id, step_id, digest, outcome, kept_at FROM evidence
