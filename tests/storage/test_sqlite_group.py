@@ -1,104 +1,29 @@
-"""Group commit: who writes for whom, and what everybody hears when a writer is cut short."""
+"""Group commit: who writes for whom, and what everybody hears."""
 
 import gc
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from abstractruntime.core.commit import Commit
 from abstractruntime.errors import (
     NotJson,
     RevisionConflict,
     StoreBusy,
     StoreClosed,
-    StoreUnavailable,
 )
 from abstractruntime.storage.relational import group
 from abstractruntime.storage.relational.store import RelationalStore
 from abstractruntime.storage.sqlite_file import SqliteFile
 from abstractruntime.testing.commits import Script, message_to
-from tests.storage.sqlite_ground import rows
+from tests.storage.sqlite_ground import Wiretap, outcome, queued, revision, rows
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[RelationalStore]:
     with RelationalStore(SqliteFile(str(tmp_path / "runs.db"))) as store:
         yield store
-
-
-class Wiretap:
-    """Calls `before(verb, query)` ahead of each statement of the writing session."""
-
-    def __init__(self, store: RelationalStore, before: Callable[[str, str], None]) -> None:
-        self._session: Any = store._database.session
-        self._before = before
-        self.transactions = 0
-        store._group._writer.session = self  # type: ignore[attr-defined]
-
-    def begin(self, *, urgent: bool) -> None:
-        self._before("begin", "")
-        self.transactions += 1
-        self._session.begin(urgent=urgent)
-
-    def commit(self) -> None:
-        self._before("commit", "")
-        self._session.commit()
-        self._before("committed", "")
-
-    def rollback(self) -> None:
-        self._before("rollback", "")
-        self._session.rollback()
-
-    def run(self, query: str, values: Sequence[Any] = ()) -> int:
-        self._before("run", query)
-        return int(self._session.run(query, values))
-
-    def insert(self, query: str, values: Sequence[Any]) -> int | None:
-        self._before("run", query)
-        found: int | None = self._session.insert(query, values)
-        return found
-
-    def rows(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        self._before("rows", query)
-        found: list[tuple[Any, ...]] = self._session.rows(query, values)
-        return found
-
-
-class Once:
-    """Raises `error` the first time it is told of this verb and query."""
-
-    def __init__(self, verb: str, query: str, error: BaseException) -> None:
-        self.wanted = (verb, query)
-        self.error: BaseException | None = error
-
-    def __call__(self, verb: str, query: str) -> None:
-        if (verb, query) == self.wanted and self.error is not None:
-            error, self.error = self.error, None
-            raise error
-
-
-def revision(store: RelationalStore, run_id: str) -> int:
-    loaded = store.load(run_id)
-    assert loaded is not None
-    assert loaded.run.checkpoint is not None
-    return loaded.run.checkpoint.revision
-
-
-def outcome(call: Callable[[], None]) -> type[BaseException] | None:
-    try:
-        call()
-    except BaseException as error:
-        return type(error)
-    return None
-
-
-def queued(store: RelationalStore, commits: Sequence[Commit]) -> list[group.Pending]:
-    """The commits in the queue, nobody leading until `resume`."""
-    assert store._group.quiet(timeout=5)
-    return [store.submit(commit) for commit in commits]
 
 
 # ---- sharing a transaction
@@ -162,7 +87,9 @@ def test_who_builds_on_what_another_wrote_is_written_on_that(store: RelationalSt
     rival = script.fork()
     store.commit(script.begin({"mine": "m" * 5000}))
     # The rival's commit misses; the third is made from what truly stands at that revision.
-    handles = queued(store, [rival.begin({"theirs": "t" * 5000}), script.begin({"mine": "m" * 5001})])
+    handles = queued(
+        store, [rival.begin({"theirs": "t" * 5000}), script.begin({"mine": "m" * 5001})]
+    )
     store._group.resume()
     assert [outcome(handle.result) for handle in handles] == [RevisionConflict, None]
     assert store.list_records("r") == script.records
@@ -205,92 +132,6 @@ def test_a_child_that_exists_undoes_its_parent_only(store: RelationalStore) -> N
     store.commit(parent.commit(creates=[Script("fresh").commit()]))
     store.commit(parent.begin())
     assert revision(store, "fresh") == 1
-
-
-# ---- a writer that is cut short
-
-CUTS = [
-    ("begin", "", 1),
-    ("run", "create_run", 1),
-    ("run", "add_log", 1),
-    ("commit", "", 1),
-    ("committed", "", 2),
-    ("rows", "trail", 1),
-]
-
-
-@pytest.mark.parametrize(("verb", "query", "stands_at"), CUTS)
-def test_an_interrupt_at_any_statement_leaves_all_or_nothing(
-    store: RelationalStore, verb: str, query: str, stands_at: int
-) -> None:
-    script = Script("r")
-    store.commit(script.commit())
-    store._group._writer._trails.put("r", None)  # type: ignore[attr-defined]
-    commit = script.begin(creates=[Script("child").commit()]) if query == "create_run" else None
-    commit = script.commit(creates=[Script("child").commit()]) if commit is None else commit
-    Wiretap(store, Once(verb, query, KeyboardInterrupt()))
-    with pytest.raises(KeyboardInterrupt):
-        store.commit(commit)
-    assert revision(store, "r") == stands_at
-    assert (store.load("child") is not None) == (stands_at == 2)
-    if stands_at == 1:
-        store.commit(commit)  # the store goes on, and nothing of it was left behind
-    store.commit(Script("other").commit())
-    assert revision(store, "r") == 2
-
-
-@pytest.mark.parametrize(("verb", "query"), [(verb, query) for verb, query, _ in CUTS[:-1]])
-def test_an_interrupted_leader_s_companions_are_written_once(
-    store: RelationalStore, verb: str, query: str
-) -> None:
-    companions = [Script(f"r{n}") for n in range(3)]
-    commits = [script.commit(records=[script.note("hello")]) for script in companions]
-    handles = queued(store, commits)
-    Wiretap(store, Once(verb, query, KeyboardInterrupt()))
-    waiting = [threading.Thread(target=handle.result) for handle in handles[1:]]
-    for thread in waiting:
-        thread.start()
-    interrupted: list[type[BaseException] | None] = []
-    first = threading.Thread(target=lambda: interrupted.append(outcome(handles[0].result)))
-    first.start()
-    store._group.resume()
-    for thread in (first, *waiting):
-        thread.join()
-    for n, script in enumerate(companions[1:], 1):
-        assert store.list_records(f"r{n}") == script.records
-    if interrupted == [None]:
-        assert store.list_records("r0") == companions[0].records
-
-
-def test_the_thread_s_members_survive_its_death(store: RelationalStore) -> None:
-    died = threading.Event()
-    hook, threading.excepthook = threading.excepthook, lambda _: died.set()
-    try:
-        Wiretap(store, Once("commit", "", SystemExit("gone")))
-        scripts = [Script(f"r{n}") for n in range(3)]
-        handles = queued(store, [script.commit() for script in scripts])
-        store._group.resume()
-        for handle in handles:
-            handle.result()
-    finally:
-        threading.excepthook = hook
-    assert [revision(store, f"r{n}") for n in range(3)] == [1, 1, 1]
-
-
-def test_a_member_whose_fate_is_not_known_says_so(store: RelationalStore) -> None:
-    def die(verb: str, query: str) -> None:
-        if verb in ("committed", "rollback"):
-            raise KeyboardInterrupt
-
-    Wiretap(store, die)
-    (handle,) = queued(store, [Script("r").commit()])
-    hook, threading.excepthook = threading.excepthook, lambda _: None
-    try:
-        store._group.resume()
-        with pytest.raises(StoreUnavailable, match="is not known"):
-            handle.result()
-    finally:
-        threading.excepthook = hook
 
 
 # ---- waiting

@@ -1,4 +1,4 @@
-"""An interrupt between any two lines of the writer: all or nothing, and the store goes on."""
+"""A writer that is cut short, between any two lines: all or nothing, and the store goes on."""
 
 import linecache
 import sys
@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from abstractruntime.core.commit import Commit
+from abstractruntime.errors import StoreUnavailable
 from abstractruntime.storage.relational import desk, group, works
 from abstractruntime.storage.relational.store import RelationalStore
 from abstractruntime.storage.sqlite_file import SqliteFile
 from abstractruntime.testing.commits import Script
+from tests.storage.sqlite_ground import Once, Wiretap, outcome, queued, revision
 
 WATCHED = {module.__file__ for module in (group, desk, works)}
 
@@ -57,13 +59,6 @@ class Interrupt:
         finally:
             sys.settrace(before)
         return self.fired
-
-
-def revision(store: RelationalStore, run_id: str) -> int:
-    loaded = store.load(run_id)
-    assert loaded is not None
-    assert loaded.run.checkpoint is not None
-    return loaded.run.checkpoint.revision
 
 
 @pytest.fixture
@@ -150,3 +145,89 @@ def test_submitting(store: RelationalStore, monkeypatch: pytest.MonkeyPatch) -> 
             break
         line += 1
     assert line > 10
+
+
+# ---- a writer that is cut short
+
+CUTS = [
+    ("begin", "", 1),
+    ("run", "create_run", 1),
+    ("run", "add_log", 1),
+    ("commit", "", 1),
+    ("committed", "", 2),
+    ("rows", "trail", 1),
+]
+
+
+@pytest.mark.parametrize(("verb", "query", "stands_at"), CUTS)
+def test_an_interrupt_at_any_statement_leaves_all_or_nothing(
+    store: RelationalStore, verb: str, query: str, stands_at: int
+) -> None:
+    script = Script("r")
+    store.commit(script.commit())
+    store._group._writer._trails.put("r", None)  # type: ignore[attr-defined]
+    commit = script.begin(creates=[Script("child").commit()]) if query == "create_run" else None
+    commit = script.commit(creates=[Script("child").commit()]) if commit is None else commit
+    Wiretap(store, Once(verb, query, KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        store.commit(commit)
+    assert revision(store, "r") == stands_at
+    assert (store.load("child") is not None) == (stands_at == 2)
+    if stands_at == 1:
+        store.commit(commit)  # the store goes on, and nothing of it was left behind
+    store.commit(Script("other").commit())
+    assert revision(store, "r") == 2
+
+
+@pytest.mark.parametrize(("verb", "query"), [(verb, query) for verb, query, _ in CUTS[:-1]])
+def test_an_interrupted_leader_s_companions_are_written_once(
+    store: RelationalStore, verb: str, query: str
+) -> None:
+    companions = [Script(f"r{n}") for n in range(3)]
+    commits = [script.commit(records=[script.note("hello")]) for script in companions]
+    handles = queued(store, commits)
+    Wiretap(store, Once(verb, query, KeyboardInterrupt()))
+    waiting = [threading.Thread(target=handle.result) for handle in handles[1:]]
+    for thread in waiting:
+        thread.start()
+    interrupted: list[type[BaseException] | None] = []
+    first = threading.Thread(target=lambda: interrupted.append(outcome(handles[0].result)))
+    first.start()
+    store._group.resume()
+    for thread in (first, *waiting):
+        thread.join()
+    for n, script in enumerate(companions[1:], 1):
+        assert store.list_records(f"r{n}") == script.records
+    if interrupted == [None]:
+        assert store.list_records("r0") == companions[0].records
+
+
+def test_the_thread_s_members_survive_its_death(store: RelationalStore) -> None:
+    died = threading.Event()
+    hook, threading.excepthook = threading.excepthook, lambda _: died.set()
+    try:
+        Wiretap(store, Once("commit", "", SystemExit("gone")))
+        scripts = [Script(f"r{n}") for n in range(3)]
+        handles = queued(store, [script.commit() for script in scripts])
+        store._group.resume()
+        for handle in handles:
+            handle.result()
+    finally:
+        threading.excepthook = hook
+    assert [revision(store, f"r{n}") for n in range(3)] == [1, 1, 1]
+
+
+def test_a_member_whose_fate_is_not_known_says_so(store: RelationalStore) -> None:
+    def die(verb: str, query: str) -> None:
+        if verb in ("committed", "rollback"):
+            raise KeyboardInterrupt
+
+    Wiretap(store, die)
+    (handle,) = queued(store, [Script("r").commit()])
+    hook, threading.excepthook = threading.excepthook, lambda _: None
+    try:
+        store._group.resume()
+        with pytest.raises(StoreUnavailable, match="is not known"):
+            handle.result()
+    finally:
+        threading.excepthook = hook

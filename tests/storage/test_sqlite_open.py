@@ -14,7 +14,6 @@ from abstractruntime.errors import (
     InvalidStoreUrl,
     StoreClosed,
     StoreCorrupt,
-    StoreReadOnly,
     StoreTooNew,
     StoreUnavailable,
 )

@@ -7,16 +7,16 @@ The machine and the flow make commits, stores write them. Places that later feat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from abstractruntime.core.checkpoint import Checkpoint
 from abstractruntime.core.delta import Delta, Encoding
 from abstractruntime.core.models import RunState
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One sealed ledger record with the encodings that were made of it.
 
     `record` is the record whole, as readers see it (core.models.record_to_dict's keys, effect
@@ -59,8 +59,7 @@ class Evidence:
     kept_at: str
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """All that one move writes, atomically.
 
     expected   the revision this move was made from; 0 creates the run, which must not exist.
@@ -92,7 +91,7 @@ class Commit:
     consumed: tuple[str, ...] = ()
     urgent: bool = False
     fence: int | None = None
-    counters: Mapping[str, int] = field(default_factory=dict)
+    counters: Mapping[str, int] = MappingProxyType({})
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -101,8 +100,7 @@ class Commit:
         return self.run.checkpoint
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """A run as a store gives it: shares nothing with the store; `encoding` is that of its vars."""
 
     run: RunState

@@ -26,7 +26,7 @@ def head_of(run: RunState) -> dict[str, Any]:
     """The head of a run; open steps stand without their payloads (the ledger holds those)."""
     assert run.checkpoint is not None
     return {
-        "status": run.status.value,
+        "status": run.status._value_,
         "current_node": run.current_node,
         "updated_at": run.updated_at,
         "waiting": None if run.waiting is None else wait_to_dict(run.waiting),

@@ -71,7 +71,7 @@ class StepStatus(str, Enum):
 
 def type_name(effect_type: EffectType | str) -> str:
     """The effect type as the plain string that ledgers, keys and policies use."""
-    return effect_type.value if isinstance(effect_type, Enum) else str(effect_type)
+    return effect_type._value_ if isinstance(effect_type, Enum) else str(effect_type)
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ def run_to_dict(run: RunState) -> dict[str, Any]:
     data: dict[str, Any] = {
         "run_id": run.run_id,
         "workflow_id": run.workflow_id,
-        "status": run.status.value,
+        "status": run.status._value_,
         "current_node": run.current_node,
         "vars": run.vars,
         "waiting": None if run.waiting is None else wait_to_dict(run.waiting),

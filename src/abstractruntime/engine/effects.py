@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from abstractruntime.core.canonical import decode
 from abstractruntime.core.models import Effect, EffectType, RunState, type_name
@@ -19,8 +18,7 @@ from abstractruntime.engine.requests import Call
 from abstractruntime.errors import RetryableError, TerminalError
 
 
-@dataclass(frozen=True, slots=True)
-class StepFacts:
+class StepFacts(NamedTuple):
     """What a built-in effect may know when it decides."""
 
     run: RunState
@@ -31,8 +29,7 @@ class StepFacts:
     now: str
 
 
-@dataclass(frozen=True, slots=True)
-class StartChild:
+class StartChild(NamedTuple):
     """The decision to start a child run; `wait`: the parent goes on when it has ended."""
 
     workflow_id: str
@@ -40,8 +37,7 @@ class StartChild:
     wait: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Perform:
+class Perform(NamedTuple):
     """The decision to perform something outside: `function(*arguments)` by `handler` rules.
 
     `touches_vars`: it is given the run and may change its vars.
@@ -52,8 +48,7 @@ class Perform:
     touches_vars: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
+class Raised(NamedTuple):
     """An attempt that ended with an exception: what to write and whether to try again."""
 
     error: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from abstractruntime.core.models import WaitState
 
@@ -40,8 +40,7 @@ EffectHandler = Callable[..., Any]
 returns an EffectOutcome, or a coroutine of one."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepContext:
+class StepContext(NamedTuple):
     """Which step a handler performs: given to handlers that have a parameter named `step`.
 
     `key` is the idempotency key to send outside; it is the same for every attempt of the step.

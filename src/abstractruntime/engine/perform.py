@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from abstractruntime.core.canonical import chain_form, encode, exact, key_form
 from abstractruntime.core.checkpoint import MAIN, OpenStep
@@ -201,8 +200,7 @@ def _absorbed(
     return outcome, again  # type: ignore[return-value]
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """An outcome until a commit holds it.
 
     `again` says more of a failure, `final` that it is not tried again, `vars` what a handler
@@ -222,7 +220,7 @@ def apply_again(mover: Mover, found: OpenStep, done: Done) -> None:
     if done.vars is not None:
         done.vars.apply_to(draft.run.vars)
         draft.absorb()
-    done = replace(done, step=found)
+    done = done._replace(step=found)
     mover.pending.append(done)
     apply(mover, done)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from abstractruntime.core.commit import Commit
 from abstractruntime.storage.base import Store
@@ -14,22 +13,19 @@ Flow = Generator[Any, Any, T]
 """A flow that ends with a T."""
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """Ask the store: the answer is what `ask(store)` returns."""
 
     ask: Callable[[Store], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """Commit: answered with None when durable; RevisionConflict & co. are thrown in."""
 
     commit: Commit
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One attempt of one effect, ready to be made: `make()` returns an outcome or an awaitable.
 
     `awaits`: make() is quick and returns an awaitable; else it may block. It raises nothing but
@@ -40,16 +36,14 @@ class Call:
     awaits: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Spawn:
+class Spawn(NamedTuple):
     """Begin the attempt of a branch; its end comes by NextEvent. Answered with None."""
 
     branch: str
     call: Call
 
 
-@dataclass(frozen=True, slots=True)
-class NextEvent:
+class NextEvent(NamedTuple):
     """The next attempt to end, as (branch, outcome); or None after `seconds`, when given."""
 
     seconds: float | None = None

@@ -218,4 +218,4 @@ def commit_dict(commit: Commit, base: bytes | None = None) -> dict[str, Any]:
 
 def entry_of(expected: dict[str, Any]) -> Entry:
     """The Entry that a line as `line` makes it becomes."""
-    return Entry(**{name: expected[name] for name in Entry.__slots__})
+    return Entry(**{name: expected[name] for name in Entry._fields})

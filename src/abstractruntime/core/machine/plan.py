@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from abstractruntime.core.canonical import chain_form, exact
 from abstractruntime.core.models import Effect, StepPlan, type_name
@@ -15,8 +14,7 @@ MAY_STAY = frozenset({"wait_event", "ask_user", "start_subworkflow"})
 """Effects that may omit the next node: the run then enters the same node again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """An effect as it will be recorded: `payload` decoded from `text`, shared with nobody.
 
     `form` is the payload's chain form: what its idempotency key and its commitment are made of.
@@ -35,15 +33,13 @@ class Planned:
         return {"type": self.type, "payload": self.payload, "result_key": self.result_key}
 
 
-@dataclass(frozen=True, slots=True)
-class Goto:
+class Goto(NamedTuple):
     """No effect: go to the next node."""
 
     next_node: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(NamedTuple):
     """The run's output; it completes."""
 
     output: Any

@@ -39,7 +39,10 @@ class Pool(Generic[C]):
                 self._lent -= 1
                 if connection is not None:
                     self._free.append(connection)
-                self._changed.notify()
+                if self._shut:
+                    self._changed.notify_all()
+                else:
+                    self._changed.notify()
 
     def _take(self) -> C | None:
         with self._changed:

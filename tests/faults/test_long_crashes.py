@@ -1,0 +1,50 @@
+"""The crash simulation of tests/crashes with bigger numbers: all pairs of points, all lines."""
+
+from __future__ import annotations
+
+import itertools
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from abstractruntime.testing.crashes import When
+from abstractruntime.testing.workflows import build, random_shape
+from tests.crashes.grounds import ground
+from tests.crashes.invoice import invoices
+from tests.crashes.test_interrupts import interrupt_at_lines
+from tests.crashes.trial import clean, every_point, survey
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.mark.parametrize("awaiting", [False, True], ids=["blocking", "awaiting"])
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "pair", "plain", "forgetful", "minimal"])
+def test_any_two_crashes_in_a_row_change_nothing(kind: str, awaiting: bool, tmp_path: Path) -> None:
+    with ground(kind, tmp_path, awaiting=awaiting) as here:
+        _, calls = clean(here, invoices)
+        again = itertools.product(range(1, 9), When)
+        plans = itertools.product(every_point(calls), list(again))
+        print(f"{kind}: {survey(here, invoices, plans)} pairs of crashes")
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "pair", "plain", "forgetful", "minimal"])
+@pytest.mark.parametrize("block", range(4))
+def test_every_crash_in_many_random_workflows_changes_nothing(
+    kind: str, block: int, tmp_path: Path
+) -> None:
+    awaiting = block % 2 == 1
+    played = 0
+    for seed in range(block * 50, (block + 1) * 50):
+        with ground(kind, tmp_path / str(seed), awaiting=awaiting) as here:
+            workflow = partial(build, random_shape(seed, length=6))
+            _, calls = clean(here, workflow)
+            stride = max(len(calls) // 20, 1)
+            played += survey(
+                here, workflow, ((point,) for point in every_point(calls, stride=stride))
+            )
+    print(f"{kind}: {played} crashes in 50 workflows, seeds from {block * 50}")
+
+
+def test_an_interrupt_between_each_two_lines_of_the_engine_changes_nothing() -> None:
+    interrupt_at_lines(first=1, stride=1)
