@@ -177,7 +177,8 @@ def line(record: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 
 def slots_of(value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__slots__}
+    names = getattr(value, "_fields", None) or value.__slots__
+    return {name: getattr(value, name) for name in names}
 
 
 def whole(draft: Draft) -> dict[str, Any]:
