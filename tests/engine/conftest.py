@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from abstractruntime.storage.paired import pair_of
 
 from abstractruntime import (
     InMemoryLedgerStore,
@@ -23,6 +22,7 @@ from abstractruntime import (
 from abstractruntime.core.models import RunState
 from abstractruntime.core.times import plus
 from abstractruntime.storage.base import Store
+from abstractruntime.storage.paired import pair_of
 
 STORES = ("memory", "sqlite", "pair", "files")
 
