@@ -242,16 +242,12 @@ def _ecmascript(number: float) -> str:
         return "0"
     mantissa, _, exponent = repr(abs(number)).partition("e")
     whole, _, fraction = mantissa.partition(".")
-    if fraction == "0":
-        fraction = ""
-    # number == 0.DIGITS * 10**point
+    # number == 0.DIGITS * 10**point; repr() leaves zeros in front only where they are to be shown.
+    digits = (whole + fraction).rstrip("0")
     point = len(whole) + int(exponent or "0")
-    digits = (whole + fraction).lstrip("0")
-    point -= len(whole + fraction) - len(digits)
-    digits = digits.rstrip("0")
     if len(digits) <= point <= 21:
         text = digits + "0" * (point - len(digits))
-    elif 0 < point <= 21:
+    elif 0 < point < len(digits):
         text = f"{digits[:point]}.{digits[point:]}"
     elif -6 < point <= 0:
         text = f"0.{'0' * -point}{digits}"

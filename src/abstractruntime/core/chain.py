@@ -31,8 +31,7 @@ __all__ = [
 _UNHASHED: Final = ("record_hash", "signature")
 _UNHASHED_2: Final = (*_UNHASHED, "salts", "redacted", "last")
 _FIELDS: Final = ("payload", "result", "error")
-# Of a header's values only the effect is a dict, of texts once its payload is a commitment.
-_TEXTS: Final = frozenset({str, int, type(None), dict})
+_ATOMS: Final = frozenset({str, int, bool, type(None)})
 _SALT: Final = re.compile("[0-9a-f]{32}")
 
 
@@ -72,12 +71,17 @@ def committed_hash(record: Mapping[str, Any], commitments: Mapping[str, str]) ->
             body["effect"] = {**body["effect"], "payload": digest}
         else:
             body[field] = digest
-    if "vars" not in body and _TEXTS.issuperset(map(type, body.values())):
-        # No float anywhere, so orjson writes it as the stdlib would, without looking it through.
+    effect = body.pop("effect", None)
+    flat = _ATOMS.issuperset(map(type, body.values()))
+    if "effect" in record:
+        body["effect"] = effect
+    if flat and (effect is None or _ATOMS.issuperset(map(type, effect.values()))):
+        # No float and no depth: orjson writes it as `chain_form` would, without looking it through.
         try:
-            return sha256(orjson.dumps(body, None, orjson.OPT_SORT_KEYS)).hexdigest()
-        except TypeError:  # a lone surrogate
-            pass
+            form = orjson.dumps(body, None, orjson.OPT_SORT_KEYS)
+        except TypeError:  # a lone surrogate, a long integer
+            form = chain_form(body)
+        return sha256(form).hexdigest()
     return _hash(body)
 
 

@@ -55,7 +55,7 @@ class Encoding:
     size: int
     """Bytes of `text()`."""
 
-    def __init__(self, text: bytes, same: bytes, root: Branch | None = None) -> None:
+    def __init__(self, text: bytes = b"", same: bytes = b"", root: Node | None = None) -> None:
         # Either one text, and what we would write in its stead, which differs if another version
         # wrote it; or a tree.
         self._text = text
@@ -81,8 +81,8 @@ class Encoding:
         if type(vars) is not dict:
             raise StoreCorrupt(f"stored vars are of type {type_name(vars)}, not an object")
         same = write(vars)
-        if same == text:
-            return cls._of_text(text, vars, "$.vars")
+        if same == text and len(text) > SMALL_BYTES:
+            return cls(root=plant(vars, text, 0)), vars
         return cls(text, same), vars
 
     @classmethod
@@ -101,7 +101,7 @@ class Encoding:
                 raise too_large(step(path, key), kid.size, MAX_BYTES)
         if root.size > MAX_VARS_BYTES:
             raise too_large(path, root.size, MAX_VARS_BYTES)
-        return cls(b"", b"", root)
+        return cls(root=root)
 
     def text(self) -> bytes:
         """The JSON text of the vars."""

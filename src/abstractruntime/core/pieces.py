@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from abstractruntime.core.canonical import MAX_BYTES, MAX_DEPTH, decode, encode, exact
+from abstractruntime.core.canonical import MAX_DEPTH, decode, encode, exact
 from abstractruntime.core.exact import step
 from abstractruntime.core.splice import splices
 
@@ -48,10 +48,7 @@ class Leaf:
 
         A doubt counts as no; it costs an encoding and harms nothing.
         """
-        if live is self.value:
-            return self.mark is None or _mark(live) == self.mark
-        # Strings are shared without harm: an equal one is as good.
-        return type(live) is str and type(self.value) is str and live == self.value
+        return live is self.value and (self.mark is None or _mark(live) == self.mark)
 
 
 class Branch:
@@ -108,12 +105,12 @@ def write(value: Any) -> bytes:
 def read(value: Any, place: Place) -> tuple[bytes, Any]:
     """The text of a value of unknown make, and the value as it reads back; may raise.
 
-    Limits count from the variable on, which is level 1.
+    Depth counts from the variable on, which is level 1.
     """
     return exact(
         value,
         path=place.path,
-        max_bytes=MAX_BYTES if place.level else MAX_VARS_BYTES,
+        max_bytes=MAX_VARS_BYTES,
         max_depth=MAX_DEPTH + 1 - place.level,
     )
 

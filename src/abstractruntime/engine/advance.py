@@ -304,8 +304,10 @@ class Mover:
         # The draft may be half-made: the outcome goes to a fresh one.
         yield from self._reload()
         while self.pending:
+            # The driver that dies with this flow stays in a running run: it is recovered at once.
+            running = self.run.status is RunStatus.RUNNING
             try:
-                yield from self.commit(None)
+                yield from self.commit(self.me if running else None)
             except Moved:
                 continue
 

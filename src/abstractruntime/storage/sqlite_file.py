@@ -38,7 +38,8 @@ APPLICATION_ID: Final = 0x41525401
 LEVELS: Final = {"power": 2, "process": 1}
 """PRAGMA synchronous by durability: FULL, NORMAL."""
 _DIALECT: Final = "sqlite"
-_CACHE_KIB: Final = 16_384
+_WRITER_CACHE_KIB: Final = 16_384
+_READER_CACHE_KIB: Final = 4_096
 _WAL_PAGES: Final = 1000
 _WAL_BYTES: Final = 64 * 1024 * 1024
 
@@ -91,6 +92,7 @@ class SqliteSession:
             self._connection = connection
             self._execute = connection.cursor().execute
             self._changes = connection.changes
+            _set(connection, "cache_size", -_WRITER_CACHE_KIB)
             self._synchronous(self._level)
         return self._connection
 
@@ -159,8 +161,8 @@ class SqliteFile:
         if self._failed is not None:
             raise copied(self._failed)
         try:
-            with self._readers.lend() as connection:
-                return connection.execute(self._queries[query], values).fetchall()
+            statement = self._queries[query]
+            return self._readers.use(lambda reader: reader.execute(statement, values).fetchall())
         except (self._apsw.Error, UnicodeEncodeError) as error:
             raise self.fault(error) from error
 
@@ -190,6 +192,8 @@ class SqliteFile:
 
     def connect(self, *, create: bool = False) -> apsw.Connection:
         """A connection whose pragmas are in force."""
+        if self._failed is not None:
+            raise copied(self._failed)
         library = self._apsw
         flags = library.SQLITE_OPEN_READWRITE | (library.SQLITE_OPEN_CREATE if create else 0)
         connection: apsw.Connection = library.Connection(self.path, flags=flags, vfs=self._vfs)
@@ -198,7 +202,6 @@ class SqliteFile:
         if "ENABLE_SETLK_TIMEOUT" in library.compile_options:
             # Waits in steps of 1 ms where the other way sleeps longer and longer.
             connection.setlk_timeout(milliseconds, 0)
-        _set(connection, "cache_size", -_CACHE_KIB)
         _set(connection, "wal_autocheckpoint", _WAL_PAGES)
         _set(connection, "journal_size_limit", _WAL_BYTES)
         _set(connection, "trusted_schema", 0)
@@ -206,6 +209,7 @@ class SqliteFile:
 
     def _connect_reader(self) -> apsw.Connection:
         connection = self.connect()
+        _set(connection, "cache_size", -_READER_CACHE_KIB)
         _set(connection, "query_only", 1)
         return connection
 
@@ -317,8 +321,10 @@ class SqliteFile:
             return error
         found = fault_of(self._apsw, error, path=self.path, patience=self._busy_timeout)
         found.__cause__ = error
-        if isinstance(found, StoreUnavailable | StoreCorrupt) and self._failed is None:
-            # After a failed write or sync nobody knows what the medium holds of it.
+        # After a failed write or sync nobody knows what the medium holds of it. A connection that
+        # could not be opened, for want of descriptors say, is no such thing.
+        fatal = isinstance(error, self._apsw.IOError) or isinstance(found, StoreCorrupt)
+        if fatal and self._failed is None:
             self._failed = found
         return found
 

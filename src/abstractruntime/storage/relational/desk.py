@@ -80,6 +80,7 @@ class WritingDesk:
                     member.work.write(self)
                 except RevisionConflict as miss:
                     misses.append((member, miss))
+                    self._trails.drop(member.work.run_id)
             session.commit()
         except Exception as error:
             # A driver's error or a fault of ours; either way it reaches the owners.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from abstractruntime.core import times
@@ -72,6 +71,11 @@ class Trails:
     def get(self, run_id: str) -> Trail | None:
         return self._trails.get(run_id)
 
+    def drop(self, run_id: str | None) -> None:
+        """Ask the database next time."""
+        if run_id is not None:
+            self._trails.pop(run_id, None)
+
     def put(self, run_id: str, trail: Trail) -> None:
         trails = self._trails
         trails.pop(run_id, None)
@@ -105,10 +109,6 @@ class Texts:
         self._bytes += len(text)
         while self._bytes > _MOST_TEXT_BYTES:
             self._drop(next(iter(self._texts)))
-
-    def drop(self, spots: Iterable[Spot]) -> None:
-        for spot in spots:
-            self._drop(spot)
 
     def _drop(self, spot: Spot) -> None:
         text = self._texts.pop(spot, None)

@@ -40,6 +40,8 @@ class Work(ABC):
     """One thing to write, whole or not at all."""
 
     urgent = True
+    run_id: str | None = None
+    """The run that a RevisionConflict is about."""
 
     def prepare(self, desk: Desk) -> int:
         """Encode what can be; about how many bytes will be written. Refusals concern this alone."""
@@ -65,6 +67,7 @@ class CommitWork(Work):
         self._move: Move | None = None
         self._number = 0
         self.urgent = commit.urgent
+        self.run_id = commit.run_id
 
     def prepare(self, desk: Desk) -> int:
         commit = self._commit
