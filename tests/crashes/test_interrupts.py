@@ -1,4 +1,4 @@
-"""Ctrl-C at any line of the engine: the run goes on as after a crash, and no outcome is dropped.
+"""Ctrl-C at any line of engine and writer: the run goes on as after a crash, and no outcome is dropped.
 
 A crash is at a call; an interrupt can come between any two lines, with a half-made commit in hand.
 """
@@ -8,13 +8,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
 
 import abstractruntime
-from abstractruntime import Runtime
+from abstractruntime import Runtime, open_store
+from abstractruntime.storage.base import Store
 from abstractruntime.storage.memory_store import MemoryStore
 from abstractruntime.testing.clock import VirtualClock
 from abstractruntime.testing.host import Host
@@ -23,14 +25,18 @@ from tests.crashes.invoice import invoices
 from tests.crashes.verdict import comparable, judge
 
 PACKAGE = str(abstractruntime.__path__[0])
-ROOMS = tuple(f"{PACKAGE}/{room}/" for room in ("engine", "core/machine"))
-LOCKS = (f"{PACKAGE}/engine/liveness.py", f"{PACKAGE}/engine/runtime.py")
+ENGINE = ("engine/", "core/machine/")
+WRITING = tuple(
+    f"storage/relational/{name}.py" for name in ("desk", "works", "moves", "lines", "trail")
+)
+"""What SQLite's writer does inside a transaction, and what it knows between two."""
+LOCKS = ("engine/liveness.py", "engine/runtime.py")
 """Where a tracer would interrupt between a lock and its release, which no signal can."""
 
 
 @contextmanager
-def interrupted(at: int | None, seen: list[str]) -> Iterator[None]:
-    """KeyboardInterrupt before the `at`-th line of the engine; `seen` gets every line's place."""
+def interrupted(at: int | None, seen: list[str], rooms: tuple[str, ...]) -> Iterator[None]:
+    """KeyboardInterrupt before the `at`-th line of these rooms; `seen` gets every line's place."""
 
     def local(frame: FrameType, event: str, argument: Any) -> Any:
         if event == "line":
@@ -42,7 +48,10 @@ def interrupted(at: int | None, seen: list[str]) -> Iterator[None]:
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
         name = frame.f_code.co_filename
-        return local if name.startswith(ROOMS) and name not in LOCKS else None
+        if not name.startswith(PACKAGE):
+            return None
+        name = name[len(PACKAGE) + 1 :]
+        return local if name.startswith(rooms) and name not in LOCKS else None
 
     before = sys.gettrace()
     sys.settrace(trace)
@@ -52,9 +61,9 @@ def interrupted(at: int | None, seen: list[str]) -> Iterator[None]:
         sys.settrace(before)
 
 
-def play(at: int | None) -> tuple[Any, list[str]]:
-    """A run whose first process is interrupted at that line; its output and the lines it ran."""
-    store, clock, seen = MemoryStore(), VirtualClock(step=0.001), []
+def play(store: Store, at: int | None, rooms: tuple[str, ...]) -> tuple[Any, list[str]]:
+    """A run whose first host is interrupted at that line; its output and the lines it ran."""
+    clock, seen = VirtualClock(step=0.001), []
     witness = Witness(outcome_committed(store))
     built = invoices(witness)
 
@@ -71,7 +80,7 @@ def play(at: int | None) -> tuple[Any, list[str]]:
     run_id = host().start(built.root)
     first, crashes = host(), 0
     try:
-        with interrupted(at, seen):
+        with interrupted(at, seen, rooms):
             first.finish(run_id)
     except KeyboardInterrupt:
         crashes = 1
@@ -88,17 +97,24 @@ PARTS = 4
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_an_interrupt_between_any_two_lines_of_the_engine_changes_nothing(part: int) -> None:
-    interrupt_at_lines(
-        first=1 + part * 11, stride=PARTS * 11 + 3
-    )  # a prime: it meets all lines of a loop
+    # The stride is a prime: it meets all lines of a loop.
+    interrupt_at_lines(MemoryStore(), ENGINE, first=1 + part * 11, stride=PARTS * 11 + 3)
 
 
-def interrupt_at_lines(*, first: int, stride: int) -> None:
-    output, lines = play(None)
+@pytest.mark.parametrize("part", range(2))
+def test_an_interrupt_between_any_two_lines_of_sqlites_writer_changes_nothing(
+    part: int, tmp_path: Path
+) -> None:
+    with open_store(f"sqlite:///{tmp_path}/runs.db") as store:
+        interrupt_at_lines(store, WRITING, first=1 + part * 8, stride=17)
+
+
+def interrupt_at_lines(store: Store, rooms: tuple[str, ...], *, first: int, stride: int) -> None:
+    output, lines = play(store, None, rooms)
     failures = []
     for at in range(first, len(lines), stride):
         try:
-            found, _ = play(at)
+            found, _ = play(store, at, rooms)
             assert found == output
         except Exception as error:
             failures.append(f"at {lines[at - 1]} (line {at}): {type(error).__name__}: {error}")

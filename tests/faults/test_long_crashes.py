@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from abstractruntime import open_store
+from abstractruntime.storage.memory_store import MemoryStore
 from abstractruntime.testing.crashes import When
 from abstractruntime.testing.workflows import build, random_shape
 from tests.crashes.grounds import ground
 from tests.crashes.invoice import invoices
-from tests.crashes.test_interrupts import interrupt_at_lines
+from tests.crashes.test_interrupts import ENGINE, WRITING, interrupt_at_lines
 from tests.crashes.trial import clean, every_point, survey
 
 pytestmark = pytest.mark.faults
@@ -47,4 +49,11 @@ def test_every_crash_in_many_random_workflows_changes_nothing(
 
 
 def test_an_interrupt_between_each_two_lines_of_the_engine_changes_nothing() -> None:
-    interrupt_at_lines(first=1, stride=1)
+    interrupt_at_lines(MemoryStore(), ENGINE, first=1, stride=1)
+
+
+def test_an_interrupt_between_each_two_lines_of_sqlites_writer_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    with open_store(f"sqlite:///{tmp_path}/runs.db") as store:
+        interrupt_at_lines(store, WRITING, first=1, stride=1)

@@ -6,6 +6,7 @@ It appends "run revision" to `acks` after each commit it was told is durable; it
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 from abstractruntime import Runtime, open_store
 from abstractruntime.core.commit import Commit
 from abstractruntime.core.machine.table import ENDED
+from abstractruntime.core.models import RunState
 from abstractruntime.storage.base import Store
 from abstractruntime.testing.clock import EPOCH, VirtualClock
 from abstractruntime.testing.host import Host
@@ -126,17 +128,24 @@ class Interrupts:
 
 
 def work_through_interrupts(job: Job, said: Any) -> None:
-    """As `work`, in the main thread, going on after each Ctrl-C; it tells how many there were."""
+    """As `work`, in the main thread, going on after each Ctrl-C; it tells how many there were.
+
+    Under the awaiting driver a Ctrl-C cancels the task, as the event loop wants it.
+    """
     interrupts = Interrupts()
     with job.open() as store:
         clock = clock_after(store)
         runtime = runtime_of(job, store, clock)
-        host = Host(runtime, clock, awaiting=job.awaiting)
+        host = Host(runtime, clock)
         run_ids = [host.start(invoices(job.witness).root) for _ in range(job.runs)]
         said.send("begins")
+        if job.awaiting:
+            finishing = _finish_through_cancellations(runtime, clock, run_ids)
+            # Never closed: that would bring back KeyboardInterrupt for signals that come late.
+            interrupts.count = asyncio.new_event_loop().run_until_complete(finishing)
         for run_id in run_ids:
             while True:
-                interrupts.armed = True
+                interrupts.armed = not job.awaiting
                 try:
                     host.finish(run_id)
                     break
@@ -144,6 +153,47 @@ def work_through_interrupts(job: Job, said: Any) -> None:
                     continue
         interrupts.armed = False
     said.send(interrupts.count)
+
+
+async def _finish_through_cancellations(
+    runtime: Runtime, clock: VirtualClock, run_ids: list[str]
+) -> int:
+    """All runs at once, each by tasks of its own; every Ctrl-C cancels all that are under way."""
+    under_way: set[asyncio.Task[Any]] = set()
+    count = 0
+
+    async def finish(run_id: str) -> None:
+        nonlocal count
+        while (run := runtime.get_state(run_id)).status not in ENDED:
+            if run.waiting is not None and run.waiting.until is not None:
+                clock.forward_to(run.waiting.until)
+            task = asyncio.ensure_future(_moved(runtime, run))
+            under_way.add(task)
+            try:
+                await task
+            except asyncio.CancelledError:
+                count += 1
+            finally:
+                under_way.discard(task)
+
+    def interrupt() -> None:
+        for task in under_way:
+            task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
+    await asyncio.gather(*map(finish, run_ids))
+    return count
+
+
+async def _moved(runtime: Runtime, run: RunState) -> RunState:
+    assert runtime.workflow_registry is not None
+    spec = runtime.workflow_registry.get(run.workflow_id)
+    assert spec is not None
+    if run.waiting is None or run.waiting.prompt is None:
+        return await runtime.atick(workflow=spec, run_id=run.run_id)
+    return await runtime.aresume(
+        workflow=spec, run_id=run.run_id, wait_key=None, payload={"choice": "approve"}
+    )
 
 
 def count_statements(die_at: int | None) -> list[str]:

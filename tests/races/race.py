@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,6 +146,17 @@ class Mover:
         return run.status in ENDED
 
 
+@contextmanager
+def hasty_threads() -> Iterator[None]:
+    """Threads take turns wherever they are, not where it suits them."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+
+
 def race(
     runtime: Runtime,
     spec: WorkflowSpec,
@@ -163,17 +175,13 @@ def race(
         Mover(runtime, spec, f"{names}{number}", told).move(run_ids)
 
     movers = [threading.Thread(target=mover, args=(number,)) for number in range(threads)]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)  # threads take turns wherever they are, not where it suits them
-    try:
+    with hasty_threads():
         for thread in movers:
             thread.start()
         ready()
         barrier.wait()
         for thread in movers:
             thread.join()
-    finally:
-        sys.setswitchinterval(interval)
 
 
 def violations(store: Store, run_ids: Sequence[str], performed: Sequence[Any], told: Told) -> Any:

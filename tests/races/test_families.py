@@ -27,6 +27,7 @@ from abstractruntime.errors import Contended, NotWaiting, WaitKeyMismatch
 from abstractruntime.testing.witness import Witness
 from abstractruntime.testing.workflows import Seer
 from tests.crashes.verdict import check_ended, family
+from tests.races.race import hasty_threads
 
 FAMILIES = 30
 PATIENCE_S = 15.0
@@ -136,10 +137,11 @@ def test_parents_and_children_moved_by_all_at_once_hear_of_each_other_once(
             scheduler.start()
         bodies = [Busybody(runtime, specs, errors) for _ in range(6)]
         threads = [threading.Thread(target=body.work, args=(parents,)) for body in bodies]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with hasty_threads():
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
         scheduler.stop()
         assert errors == []
         for run_id in parents:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from abstractruntime import RunStatus, Runtime
+from abstractruntime import Effect, RunStatus, Runtime, StepPlan, WorkflowSpec
+from abstractruntime.core.commit import Loaded
 from abstractruntime.core.models import RunState
 from abstractruntime.errors import StoreBusy
 from abstractruntime.storage.memory_store import MemoryStore
@@ -224,6 +225,53 @@ def test_a_store_that_is_busy_once_does_not_end_the_scheduler(
     bench.clock.forward(120)
     assert bench.next_moved().run_id == run_id
     assert scheduler.is_running
+
+
+class BusyForChild(MemoryStore):
+    """The first question for a run that is not there meets a lock."""
+
+    met = False
+
+    def load(self, run_id: str) -> Loaded | None:
+        found = super().load(run_id)
+        if found is None and not self.met:
+            self.met = True
+            raise StoreBusy("locked")
+        return found
+
+
+@pytest.mark.parametrize("store", ["memory"], indirect=True)
+def test_a_store_that_is_busy_in_the_middle_of_a_move_strands_no_run(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An outcome is in hand when it happens: it is kept, and the run stays one that is moved."""
+    caplog.set_level(logging.CRITICAL)
+    bench.store = store = BusyForChild()
+    bench.make()
+    bench.registry.register(sleeper(0))
+    acted: list[int] = []
+    nodes = {
+        **sleeper(60).nodes,
+        "end": _starts_child,
+        "after": lambda run, context: StepPlan("after", complete_output={}),
+    }
+    spec = WorkflowSpec("w", "sleep", nodes, functions={"act": lambda: acted.append(1)})
+    run_id = bench.run(spec)
+    bench.clock.forward(61)
+    scheduler = bench.scheduler(poll_interval_s=0.05)
+    scheduler.start()
+    while True:
+        state = bench.next_moved()
+        if state.run_id == run_id and state.status is not RunStatus.RUNNING:
+            break
+    assert store.met
+    assert state.status is RunStatus.COMPLETED
+    assert acted == [1]
+
+
+def _starts_child(run: RunState, context: Any) -> StepPlan:
+    effect = Effect("start_subworkflow", {"workflow_id": "sleeper"}, "sub")
+    return StepPlan("end", effect, "after")
 
 
 def test_a_listener_that_raises_stops_neither_the_scheduler_nor_other_runs(

@@ -21,13 +21,6 @@ from abstractruntime.storage.sqlite import open_sqlite
 from abstractruntime.testing.commits import Script, evidence_of
 from tests.storage.sqlite_ground import on_medium, python, rows, said
 
-
-def urgent(commit: Commit) -> Commit:
-    """The same commit, to be synced at any durability."""
-    fields = {name: getattr(commit, name) for name in Commit.__dataclass_fields__}
-    return Commit(**{**fields, "urgent": True})
-
-
 # ---- what is synced
 
 
@@ -48,7 +41,7 @@ def test_at_process_only_urgent_commits_are_synced(tmp_path: Path) -> None:
         before = medium.syncs
         store.commit(script.commit())
         assert medium.syncs == before
-        store.commit(urgent(script.commit()))
+        store.commit(script.commit()._replace(urgent=True))
         assert medium.syncs == before + 1
         assert store.facts()["synchronous"] == 2
         store.commit(script.commit())

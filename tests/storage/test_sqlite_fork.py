@@ -147,15 +147,14 @@ def test_what_is_in_use_during_the_fork_cannot_be_opened_by_the_child(
     path = tmp_path / "runs.db"
     with open_sqlite(path) as store:
         store.commit(Script("r").commit())
-        file = store._database
-        with file._readers.lend():  # type: ignore[attr-defined]
 
-            def work() -> None:
-                with pytest.raises(StoreUnavailable, match="its file locks are not ours"):
-                    open_sqlite(path)
-                with pytest.raises(StoreClosed):
-                    store.load("r")
+        def work() -> None:
+            with pytest.raises(StoreUnavailable, match="its file locks are not ours"):
+                open_sqlite(path)
+            with pytest.raises(StoreClosed):
+                store.load("r")
 
-            assert ended_well(in_child(work))
+        readers = store._database._readers  # type: ignore[attr-defined]
+        assert readers.use(lambda connection: ended_well(in_child(work)))
         store.commit(Script("after").commit())
         assert store.load("after") is not None

@@ -16,7 +16,7 @@ from abstractruntime.storage.relational import desk, group, works
 from abstractruntime.storage.relational.store import RelationalStore
 from abstractruntime.storage.sqlite_file import SqliteFile
 from abstractruntime.testing.commits import Script
-from tests.storage.sqlite_ground import Once, Wiretap, outcome, queued, revision
+from tests.storage.sqlite_ground import Once, Wiretap, outcome, python, queued, revision, said
 
 WATCHED = {module.__file__ for module in (group, desk, works)}
 
@@ -231,3 +231,64 @@ def test_a_member_whose_fate_is_not_known_says_so(store: RelationalStore) -> Non
             handle.result()
     finally:
         threading.excepthook = hook
+
+
+UNDER_FIRE = """
+import signal, sys, threading
+from abstractruntime.storage.sqlite import open_sqlite
+from abstractruntime.testing.commits import Script
+
+store = open_sqlite(sys.argv[1], durability="process")
+stop = threading.Event()
+failed = []
+
+def companion(name, write):
+    script = Script(name)
+    try:
+        while not stop.is_set():
+            write(script.commit(records=[script.note("hello")]))
+    except BaseException as error:
+        failed.append(repr(error))
+
+threads = [
+    threading.Thread(target=companion, args=("blocking", store.commit)),
+    threading.Thread(target=companion, args=("submitting", lambda c: store.submit(c).result())),
+]
+for thread in threads:
+    thread.start()
+armed = False
+
+def interrupt(*_):
+    if armed:
+        raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+signal.setitimer(signal.ITIMER_REAL, 0.0021, 0.0021)
+script = Script("r")
+hits = 0
+while hits < 100:
+    twin = script.fork()
+    commit = script.commit(records=[script.note("hello")])
+    try:
+        armed = True
+        store.commit(commit)
+        armed = False
+    except KeyboardInterrupt:
+        armed = False
+        hits += 1
+        loaded = store.load("r")
+        if loaded is None or loaded.run.checkpoint.revision == twin.revision:
+            script = twin
+signal.setitimer(signal.ITIMER_REAL, 0)
+stop.set()
+for thread in threads:
+    thread.join()
+assert not failed, failed
+assert store.list_records("r") == script.records
+store.close()
+print("well", flush=True)
+"""
+
+
+def test_real_interrupts_of_a_program_that_commits_from_three_threads(tmp_path: Path) -> None:
+    assert said(python(UNDER_FIRE, str(tmp_path / "runs.db"))) == "well\n"

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abstractruntime.core.canonical import decode, encode, exact
-from abstractruntime.errors import NotJson
+from abstractruntime.errors import LimitExceeded, NotJson
 
 
 class Colour(str, enum.Enum):
@@ -131,6 +131,19 @@ def test_exact_gives_the_bytes_and_the_value_they_read_back_as(value: Any) -> No
     data, back = exact(value)
     assert data == encode(value)
     assert same(back, value)
+
+
+def test_exact_refuses_as_encode_does() -> None:
+    with pytest.raises(NotJson) as caught:
+        exact([{1}])
+    assert caught.value.where["path"] == "$[0]"
+    for path in ("$", "$.x"):
+        with pytest.raises(LimitExceeded) as refused:
+            exact([[1]], max_bytes=4, path=path)
+        assert refused.value.where["path"] == path
+        with pytest.raises(LimitExceeded) as refused:
+            exact([[1]], max_depth=1, path=path)
+        assert refused.value.where["path"] == f"{path}[0]"
 
 
 def test_exact_shares_no_container_with_the_value_given() -> None:

@@ -121,9 +121,10 @@ def test_what_the_stdlib_refuses_is_refused_too() -> None:
     for value in ({1}, b"x", object()):
         with pytest.raises(TypeError):
             chain_form(value)
-    for value in (circle, "\ud800", ["\udfff"]):
-        with pytest.raises(NotJson):
+    for value, path in ((circle, "$[0]"), ("\ud800", "$"), (["\udfff"], "$[0]")):
+        with pytest.raises(NotJson) as caught:
             chain_form(value)
+        assert caught.value.where["path"] == path
 
 
 def test_the_golden_key_of_the_public_api_holds() -> None:

@@ -48,6 +48,15 @@ def test_the_message_of_a_deep_value_stays_readable_and_its_path_is_whole() -> N
     assert caught.value.where["path"] == "$" + ".key" * 200
 
 
+@pytest.mark.parametrize(("size", "short"), [(80, False), (81, True)])
+def test_a_path_of_80_characters_is_not_shortened(size: int, short: bool) -> None:
+    start = "$" + "x" * (size - 1)
+    with pytest.raises(LimitExceeded) as caught:
+        encode([], path=start, max_depth=0)
+    shown = f"{start[:40]} … {start[-30:]}" if short else start
+    assert str(caught.value) == f"{shown} is nested too deep: a value may have 200 levels"
+
+
 def test_tuples_nested_by_the_hundred_thousand_are_refused_and_nothing_breaks() -> None:
     deep: Any = nest(100_000, lambda v: (v,))
     path_of(deep, LimitExceeded)

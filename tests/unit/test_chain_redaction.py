@@ -58,6 +58,8 @@ def test_redacting_again_or_what_is_none_changes_nothing() -> None:
     assert types([redact(once, ["result"])]) == []
     bare = record_2(0, None)
     assert redact(bare, FIELDS) == bare
+    late = record_2(1, None, "result")
+    assert redact(late, FIELDS) == redact(late, ["result"]) != late
     moved = {**bare, "effect": None}
     assert redact(moved, FIELDS) == moved
     del moved["effect"], moved["error"]

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from abstractruntime.core import delta as delta_module
 from abstractruntime.core.canonical import encode
 from abstractruntime.core.delta import SMALL_BYTES, Encoding, apply_delta
 from abstractruntime.errors import StoreCorrupt
@@ -156,6 +157,9 @@ def test_a_state_may_grow_large_and_shrink_small_again() -> None:
         encoding, live, delta = stepped(encoding, live)
         large = encoding.size > SMALL_BYTES
         assert [edit[0] for edit in delta] == ([["n"]] if large else [[]])
+        again, _, delta = stepped(encoding, live)
+        assert again is encoding
+        assert delta is None
     assert live == {"n": 13, "p": ""}
 
 
@@ -233,6 +237,25 @@ def test_a_delta_of_another_text_is_refused(delta: Any) -> None:
         apply_delta(b'{"a":{"b":1},"n":1,"l":[1]}', [delta])
 
 
+def test_the_refusal_of_a_delta_shows_the_edit_and_what_is_wrong_with_it() -> None:
+    for one, fault in (
+        ([["x"], "=", "1"], "the key is not there"),
+        ([["x"], "-"], "the key is not there"),
+        ([["n"], "+", "1"], "the key is there already"),
+        ([["n"], "?", "1"], "no such edit"),
+        ([["n", "m"], "=", "1"], "int"),
+    ):
+        with pytest.raises(StoreCorrupt) as caught:
+            apply_delta(b'{"n":1}', [[one]])
+        assert str(caught.value).startswith(f"the edit {one} does not fit: ")
+        assert fault in str(caught.value)
+    with pytest.raises(StoreCorrupt) as caught:
+        apply_delta(b'{"n":1}', [[[["x"], "=", "x" * 1000]]])
+    assert len(str(caught.value)) < 300
+    with pytest.raises(StoreCorrupt, match="not set out as ours"):
+        apply_delta(b'{"n":1,"n":1}', [[[["n"], "=", "2"]]])
+
+
 def test_an_edit_may_reach_into_what_an_earlier_one_brought() -> None:
     delta = [
         [["new"], "+", '{"a":{"b":1}}'],
@@ -278,6 +301,21 @@ def test_a_text_set_out_otherwise_is_kept_until_something_changes(other: bytes, 
     assert apply_delta(text, [delta]) == after.text()
 
 
+def test_a_text_set_out_as_ours_is_not_looked_through_letter_by_letter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delta_module, "JSONDecoder", None)
+    text = encode({"a": {"b": [1.5, 1e22, "é", 2**70]}, "n": 10**5000})
+    expected = encode({"a": {"b": 2}, "n": 10**5000})
+    assert apply_delta(text, [[[["a", "b"], "=", "2"]]]) == expected
+
+
+def test_numbers_of_any_length_may_stand_in_a_text_of_another_version() -> None:
+    long = b"1" + b"0" * 5000
+    text = b'{"a":' + long + b',"b":1.50,"c":1E+5,"d":-' + long + b',"n":1}'
+    assert apply_delta(text, [[[["n"], "=", "2"]]]) == text.replace(b'"n":1', b'"n":2')
+
+
 @pytest.mark.parametrize("other", OTHERS[:1])
 def test_edits_of_a_text_with_other_numbers_leave_those_as_they_stand(other: bytes) -> None:
     text = other % b"x"
@@ -297,7 +335,8 @@ def test_edits_inside_a_text_with_blanks_or_other_keys_are_refused(text: bytes) 
 
 @pytest.mark.parametrize("text", [b"[1]", b"1", b"null", b'"a"'])
 def test_stored_vars_that_are_no_object_are_corrupt(text: bytes) -> None:
-    with pytest.raises(StoreCorrupt, match="not an object"):
+    kind = type(json.loads(text)).__name__
+    with pytest.raises(StoreCorrupt, match=f"of type {kind}, not an object"):
         Encoding.parse(text)
     with pytest.raises(ValueError, match=r"."):
         Encoding.parse(text + b"{")

@@ -42,7 +42,8 @@ def test_a_refusal_names_the_variable(pad: str) -> None:
 def test_vars_that_are_no_dict_are_refused(pad: str, vars: Any) -> None:
     encoding, _ = began({"p": pad})
     for call in (lambda: encoding.step(vars), lambda: Encoding.of(vars)):
-        with pytest.raises(NotJson, match="not a dict") as caught:
+        kind = type(vars).__name__
+        with pytest.raises(NotJson, match=f"of type {kind}, not a dict") as caught:
             call()
         assert caught.value.where["path"] == "$.vars"
 
@@ -90,6 +91,21 @@ def test_a_variable_may_be_200_deep(pad: str) -> None:
                     Encoding.of(live)
 
 
+def test_what_was_stored_is_read_whatever_the_limits_are_today() -> None:
+    deep = nest(200, lambda inside: [inside], 2**70)
+    for vars in ({"v": deep}, {"v": deep, "p": PAD}):
+        began(vars)
+    text = encode({"a": "x" * (9 * 2**20), "b": "y" * (9 * 2**20), "n": 2**70}, max_bytes=2**25)
+    encoding, live = Encoding.parse(text)
+    assert encoding.text() == text
+    big = encode({"a": ["x" * 2**24]}, max_bytes=2**25)
+    encoding, live = Encoding.parse(big)
+    assert encoding.text() == big
+    live["n"] = 1
+    with pytest.raises(LimitExceeded):
+        encoding.step(live)
+
+
 def test_a_variable_may_take_16_mib() -> None:
     half = "x" * (8 * 2**20 - 100)
     encoding, live = began({"p": PAD, "v": {"a": half}})
@@ -104,7 +120,12 @@ def test_a_variable_may_take_16_mib() -> None:
         with pytest.raises(LimitExceeded) as caught:
             call()
         assert caught.value.where["path"] == "$.vars.v"
-        assert str(2**24 + 1) in str(caught.value)
+        assert f"takes {2**24 + 1} bytes" in str(caught.value)
+        assert f"limit is {2**24}" in str(caught.value)
+    small, _ = began({})
+    with pytest.raises(LimitExceeded) as caught:
+        small.step(live, path="$.x")
+    assert caught.value.where["path"] == "$.x.v"
 
 
 def test_all_variables_together_may_take_64_mib(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,4 +143,6 @@ def test_all_variables_together_may_take_64_mib(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(LimitExceeded) as caught:
             call()
         assert caught.value.where["path"] == "$.vars"
+        assert f"takes {size + 101} bytes" in str(caught.value)
+        assert f"limit is {size + 100}" in str(caught.value)
     assert size + 100 == pieces.MAX_VARS_BYTES

@@ -198,6 +198,19 @@ def test_hostile_texts_are_done_in_bounded_work(period: int) -> None:
         assert made is None or len(made) <= 4097
 
 
+@pytest.mark.parametrize(("budget", "least", "most"), [(20_000, 3, 20), (1 << 40, 300, 302)])
+def test_what_is_looked_at_between_changes_is_counted(
+    monkeypatch: pytest.MonkeyPatch, budget: int, least: int, most: int
+) -> None:
+    monkeypatch.setattr(splice, "_BUDGET", budget)
+    same = [prose(700, n * 500) for n in range(300)]
+    old = "".join(f"{text}<{prose(150, n * 37 + 11)}>" for n, text in enumerate(same))
+    new = "".join(f"{text}<{prose(150, n * 91 + 17).upper()}>" for n, text in enumerate(same))
+    made = found(old, new)
+    assert made is not None
+    assert least <= len(made) <= most
+
+
 def test_more_splices_than_the_limit_end_in_one_for_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

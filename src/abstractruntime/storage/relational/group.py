@@ -360,16 +360,27 @@ class Group:
             raise _unknown()
 
     def _leave(self, me: Pending) -> None:
-        """Its owner goes on or unwinds: it does not lead, and is not written if nobody took it."""
+        """Its owner goes on or unwinds: it does not lead, and is written by now or never."""
         if me.stage == _DONE and self._leader is not me:
             return
+        deadline = monotonic() + _GRACE
+        while not self._has_left(me) and monotonic() < deadline:
+            me.gate.acquire(timeout=_LOOK)
+
+    def _has_left(self, me: Pending) -> bool:
         with self.lock:
-            leads = self._leader is me
-            if leads or me.stage == _QUEUED:
-                self._forget(me)
-            if leads:
+            if self._leader is me:
                 me.leads = False
+                self._forget(me)
                 self._hand_over()
+            elif me.stage == _QUEUED:
+                self._forget(me)
+            elif me.stage == _TAKEN:
+                # Another leader is at it: that will soon be over, and its owner wants to know.
+                if me.gate is None:
+                    self._make_gate(me)
+                return False
+            return True
 
     def _forget(self, me: Pending) -> None:
         if not me.settled and me in self._queue:
