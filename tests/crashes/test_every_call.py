@@ -59,3 +59,12 @@ def test_a_crash_of_a_host_that_ticks_one_node_at_a_time_changes_nothing(
     with ground(kind, tmp_path, max_steps=1) as here:
         _, calls = clean(here, invoices)
         survey(here, invoices, ((point,) for point in every_point(calls, stride=3)))
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "pair"])
+def test_a_crash_of_a_scheduler_at_any_call_changes_nothing(kind: str, tmp_path: Path) -> None:
+    """The next one finds what the dead one was moving, and what has become due meanwhile."""
+    with ground(kind, tmp_path, scheduled=True) as here:
+        _, calls = clean(here, invoices)
+        stride = 1 if kind == "memory" else 3
+        survey(here, invoices, ((point,) for point in every_point(calls, stride=stride)))

@@ -1,4 +1,4 @@
-"""Ctrl-C at any line of engine and writer: the run goes on as after a crash, and no outcome is dropped.
+"""Ctrl-C at any line of engine and writer: the run goes on as after a crash; no outcome is lost.
 
 A crash is at a call; an interrupt can come between any two lines, with a half-made commit in hand.
 """

@@ -41,8 +41,8 @@ BOUNDED = settings(
 )
 
 
-def check(here: Any, shape: Shape, points: list[tuple[int, When]]) -> None:
-    workflow = partial(build, shape)
+def check(here: Any, shape: Shape, points: list[tuple[int, When]], *, backoff: float = 0.0) -> None:
+    workflow = partial(build, shape, backoff=backoff)
     output, calls = clean(here, workflow)
     note(f"{shape}\n{len(calls)} calls, crashes at {points}")
     Trial(here, workflow).play(*points).judge(output)
@@ -75,6 +75,17 @@ def test_a_random_workflow_driven_one_node_at_a_time_ends_as_if_nothing_had_cras
 ) -> None:
     with ground("memory", tmp_path, max_steps=1) as here:
         check(here, shape, points)
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@BOUNDED
+@given(shape=SHAPES, points=POINTS)
+def test_a_random_workflow_that_a_scheduler_moves_ends_as_if_nothing_had_crashed(
+    kind: str, tmp_path: Path, shape: Shape, points: list[tuple[int, When]]
+) -> None:
+    """Here attempts are minutes apart: every backoff is a row with a wake time."""
+    with ground(kind, tmp_path, scheduled=True, max_steps=3) as here:
+        check(here, shape, points, backoff=60.0)
 
 
 def test_a_seed_gives_the_same_shape_each_time() -> None:

@@ -12,11 +12,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from abstractruntime import Runtime
+from abstractruntime import Runtime, WorkflowRegistry
 from abstractruntime.storage.base import Store
 from abstractruntime.testing.clock import VirtualClock
 from abstractruntime.testing.crashes import Crash, CrashingStore, Fuse, When
-from abstractruntime.testing.host import Host
+from abstractruntime.testing.host import Host, ScheduledHost
 from abstractruntime.testing.witness import Witness, outcome_committed
 from abstractruntime.testing.workflows import Built, Seer
 from tests.crashes.verdict import comparable, judge
@@ -34,12 +34,16 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Ground:
-    """Where trials happen: `process` for those that die, `beneath` for the judge."""
+    """Where trials happen: `process` for those that die, `beneath` for the judge.
+
+    `scheduled`: a scheduler moves what one may move, `awaiting` and `max_steps` are the host's.
+    """
 
     beneath: Store
     process: Process
     awaiting: bool = False
     max_steps: float = 100
+    scheduled: bool = False
 
 
 def on_one_store(store: Store, **options: Any) -> Ground:
@@ -112,12 +116,7 @@ class Trial:
                 effect_policy=self.built.policy,
                 workflow_registry=self.built,
             )
-            host = Host(
-                runtime,
-                self.clock,
-                awaiting=self.ground.awaiting,
-                max_steps=self.ground.max_steps,
-            )
+            host = self._host(runtime)
             try:
                 if self.run_id is None:
                     self.run_id = self._found() or host.start(
@@ -127,6 +126,16 @@ class Trial:
             except Crash:
                 return False
         return True
+
+    def _host(self, runtime: Runtime) -> Host:
+        ground = self.ground
+        options: dict[str, Any] = {"awaiting": ground.awaiting, "max_steps": ground.max_steps}
+        if not ground.scheduled:
+            return Host(runtime, self.clock, **options)
+        registry = WorkflowRegistry()
+        for spec in self.built.specs.values():
+            registry.register(spec)
+        return ScheduledHost(runtime, self.clock, registry, **options)
 
     def _found(self) -> str | None:
         """The run, when the process that started it died before it heard its id."""

@@ -26,7 +26,10 @@ def test_any_two_crashes_in_a_row_change_nothing(kind: str, awaiting: bool, tmp_
     with ground(kind, tmp_path, awaiting=awaiting) as here:
         _, calls = clean(here, invoices)
         again = itertools.product(range(1, 9), When)
-        plans = itertools.product(every_point(calls), list(again))
+        # The ledgers of users are slow: of their crashes every fourth.
+        stride = 1 if kind in ("memory", "sqlite", "pair") else 4
+        first = every_point(calls, stride=stride, reads=kind in ("memory", "sqlite"))
+        plans = itertools.product(first, list(again))
         print(f"{kind}: {survey(here, invoices, plans)} pairs of crashes")
 
 

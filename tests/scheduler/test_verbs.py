@@ -72,6 +72,15 @@ def test_poll_once_moves_what_is_due_and_counts_it(bench: Bench) -> None:
     assert stats.last_poll_at is not None
 
 
+@pytest.mark.parametrize("store", ["memory"], indirect=True)
+def test_poll_once_moves_all_that_is_due_however_few_it_may_move_at_once(bench: Bench) -> None:
+    spec = sleeper()
+    for _ in range(50):
+        bench.run(spec)
+    bench.clock.forward(120)
+    assert bench.scheduler(concurrency=1).poll_once() == 50
+
+
 def test_a_run_that_fails_when_it_is_moved_is_counted_as_failed(bench: Bench) -> None:
     def fails() -> None:
         raise OSError("no more")

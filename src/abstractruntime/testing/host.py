@@ -9,6 +9,8 @@ from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import RunState, RunStatus, WaitReason
 from abstractruntime.core.spec import WorkflowSpec
 from abstractruntime.engine.runtime import Runtime
+from abstractruntime.scheduler.registry import WorkflowRegistry
+from abstractruntime.scheduler.scheduler import Scheduler
 from abstractruntime.testing.clock import VirtualClock
 
 MOST_MOVES = 10_000
@@ -88,3 +90,42 @@ class Host:
         spec = None if source is None else source.get(run.workflow_id)
         assert spec is not None, f"no workflow {run.workflow_id} in the registry"
         return spec
+
+
+class ScheduledHost(Host):
+    """Leaves to a scheduler what one may move; it answers, and drives what is parked."""
+
+    def __init__(
+        self, runtime: Runtime, clock: VirtualClock, registry: WorkflowRegistry, **options: Any
+    ) -> None:
+        super().__init__(runtime, clock, **options)
+        self.scheduler = Scheduler(runtime=runtime, registry=registry)
+
+    def finish(self, run_id: str) -> RunState:
+        """Let the scheduler move what is due, answer, go to the next wake time … until the end."""
+        for _ in range(MOST_MOVES):
+            moved = self.scheduler.poll_once()
+            run = self.runtime.get_state(run_id)
+            if run.status in ENDED:
+                return run
+            if not self._answered(run) and not moved:
+                self._go_on(run)
+        raise AssertionError(f"run {run_id} does not end: {run.status} at {run.current_node}")
+
+    def _answered(self, run: RunState) -> bool:
+        """Answer what the run, or the child it waits for, asks; whether anything was asked."""
+        waiting = run.waiting
+        if waiting is None or waiting.until is not None:
+            return False
+        if waiting.reason is not WaitReason.SUBWORKFLOW:
+            self.answer(run)
+            return True
+        assert waiting.details is not None
+        return self._answered(self.runtime.get_state(waiting.details["sub_run_id"]))
+
+    def _go_on(self, run: RunState) -> None:
+        wake = self.runtime.store.next_wake()
+        if wake is not None:
+            self.clock.forward_to(wake)
+        elif run.status is RunStatus.RUNNING:
+            self.tick(run)

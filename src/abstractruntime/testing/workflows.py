@@ -93,12 +93,15 @@ def _shape(dice: random.Random, length: int, depth: int) -> Shape:
     return Shape(tuple(stages))
 
 
-def build(shape: Shape, seer: Seer, *, name: str = "random") -> Built:
-    """The workflow of `shape`, whose effects tell `seer` each time they are performed."""
+def build(shape: Shape, seer: Seer, *, name: str = "random", backoff: float = 0.0) -> Built:
+    """The workflow of `shape`, whose effects tell `seer` each time they are performed.
+
+    `backoff` seconds go by between attempts; who drives by hand sleeps them.
+    """
     specs: dict[str, WorkflowSpec] = {}
     effects: set[tuple[str, str, int]] = set()
     root = _Builder(seer, specs, effects).build(shape, name)
-    policy = DefaultEffectPolicy(default_max_attempts=ATTEMPTS, default_backoff_base=0.0)
+    policy = DefaultEffectPolicy(default_max_attempts=ATTEMPTS, default_backoff_base=backoff)
     handlers = {"note": _note(seer), "flaky": _flaky(seer)}
     return Built(root, specs, handlers, policy, frozenset(effects))
 

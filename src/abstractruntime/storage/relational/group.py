@@ -213,6 +213,8 @@ class Group:
                 me.leads = False
                 if not finished:
                     self._forget(me)
+                    if me.stage == _TAKEN:
+                        me.stage = _QUEUED  # it was ours to write, and nobody writes it any more
                 self._hand_over()
 
     def _take(self) -> list[Pending]:
