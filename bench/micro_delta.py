@@ -89,7 +89,7 @@ def main() -> None:
     nested = {"box": {"n": 0, "messages": messages}}
     row("1,000 messages beside a nested counter", nested, count_inside, 300, 1500)
     row(
-        "1,000 messages, 5 of them held elsewhere", {"n": 0, "messages": messages}, quote, 100, 1500
+        "1,000 messages, 5 of them held elsewhere", {"n": 0, "messages": messages}, quote, 100, 5000
     )
     row("1,000 messages and one more a step", {"n": 0, "messages": messages}, append, 100, 5000)
 

@@ -84,7 +84,7 @@ def test_a_random_workflow_that_a_scheduler_moves_ends_as_if_nothing_had_crashed
     kind: str, tmp_path: Path, shape: Shape, points: list[tuple[int, When]]
 ) -> None:
     """Here attempts are minutes apart: every backoff is a row with a wake time."""
-    with ground(kind, tmp_path, scheduled=True, max_steps=3) as here:
+    with ground(kind, tmp_path, scheduled=True) as here:
         check(here, shape, points, backoff=60.0)
 
 

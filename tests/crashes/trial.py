@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 from abstractruntime import Runtime, WorkflowRegistry
 from abstractruntime.storage.base import Store
@@ -36,7 +37,7 @@ _numbers = itertools.count(1)
 class Ground:
     """Where trials happen: `process` for those that die, `beneath` for the judge.
 
-    `scheduled`: a scheduler moves what one may move, `awaiting` and `max_steps` are the host's.
+    `scheduled`: a scheduler moves what one may move; else a host does, by these drivers.
     """
 
     beneath: Store
@@ -108,7 +109,8 @@ class Trial:
         """A new process goes on until it dies (False) or the run has ended."""
         self.fuses.append(fuse)
         self.witness.fuse = fuse
-        with self.ground.process(fuse, self.clock) as store:
+        sleeps = mock.patch("time.sleep", self.clock.forward)
+        with self.ground.process(fuse, self.clock) as store, sleeps:
             runtime = Runtime(
                 store=store,
                 context=self.clock,

@@ -128,6 +128,32 @@ def test_a_parked_run_is_left_to_its_host(bench: Bench) -> None:
     assert bench.runtime.get_state(parked) == before
 
 
+class Overtaken(MemoryStore):
+    """Between the answer of list_due and its use, a host moves the run: `act`."""
+
+    act: Any = None
+
+    def list_due(self, now_iso: str, *, limit: int = 100) -> list[str]:
+        found = super().list_due(now_iso, limit=limit)
+        if found and self.act is not None:
+            act, self.act = self.act, None
+            act()
+        return found
+
+
+@pytest.mark.parametrize("store", ["memory"], indirect=True)
+def test_a_due_run_that_its_host_has_moved_and_parked_meanwhile_is_left_to_it(bench: Bench) -> None:
+    bench.store = store = Overtaken()
+    bench.make()
+    spec = sleeper(60)
+    run_id = bench.run(spec)
+    bench.clock.forward(61)
+    store.act = lambda: bench.runtime.tick(workflow=spec, run_id=run_id, max_steps=0)
+    assert bench.scheduler().poll_once() == 0
+    state = bench.runtime.get_state(run_id)
+    assert (state.status, state.current_node) == (RunStatus.RUNNING, "act"), "parked by its host"
+
+
 def test_a_run_with_a_live_driver_is_left_alone(bench: Bench) -> None:
     gate = Gate()
     spec = sleeper(60, gate)

@@ -23,12 +23,9 @@ from abstractruntime.storage.relational.works import Work
 
 MOST_MEMBERS: Final = 256
 """Works that may share one transaction."""
-_GRACE: Final = 5.0
-"""Seconds beyond the store's own patience before a waiter gives up."""
-_LOOK: Final = 1.0
-"""Seconds after which a waiter looks whether it is its turn."""
-_IDLE: Final = 2.0
-"""Seconds after which the writer thread goes away; the next `submit` starts another."""
+_GRACE: Final = 5.0  # seconds beyond the store's own patience before a waiter gives up
+_LOOK: Final = 1.0  # seconds after which a waiter looks whether it is its turn
+_IDLE: Final = 2.0  # seconds after which the writer thread goes; the next `submit` starts another
 
 _QUEUED, _TAKEN, _SETTLED, _DONE = range(4)
 # Who leads when it is no member: the writer thread, or one who wants quiet.
@@ -213,8 +210,6 @@ class Group:
                 me.leads = False
                 if not finished:
                     self._forget(me)
-                    if me.stage == _TAKEN:
-                        me.stage = _QUEUED  # it was ours to write, and nobody writes it any more
                 self._hand_over()
 
     def _take(self) -> list[Pending]:
@@ -387,6 +382,7 @@ class Group:
     def _forget(self, me: Pending) -> None:
         if not me.settled and me in self._queue:
             self._queue.remove(me)
+            me.stage = _QUEUED  # nobody writes it any more
 
 
 def _call(callback: Callable[[], None]) -> None:
