@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -175,7 +176,8 @@ class Campaign:
             process.join(self._dice.uniform(0.0005, 0.012))
             if process.exitcode is not None:
                 break
-            os.kill(process.pid, signal.SIGINT)
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGINT)
         process.join(PATIENCE_S)
         if process.exitcode is None:
             process.kill()

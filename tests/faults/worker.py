@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,8 @@ def work_through_interrupts(job: Job, said: Any) -> None:
 
     Under the awaiting driver a Ctrl-C cancels the task, as the event loop wants it.
     """
+    # A handler that was interrupted before it began is no news; printing it would be interrupted.
+    warnings.simplefilter("ignore", RuntimeWarning)
     interrupts = Interrupts()
     with job.open() as store:
         clock = clock_after(store)

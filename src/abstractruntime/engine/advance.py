@@ -71,6 +71,8 @@ def advance_if_due(
 ) -> Flow[RunState | None]:
     """As `advance`, impatient and without limit; None when nothing was committed."""
     draft = yield from load_draft(settings, run_id)
+    if draft.parked:
+        return None  # its host has moved it meanwhile
     mover = Mover(settings, draft, find(draft.run.workflow_id), me, math.inf, False, False)
     run = yield from mover.move()
     return run if mover.committed else None

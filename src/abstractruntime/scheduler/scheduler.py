@@ -267,8 +267,6 @@ class Scheduler:
             tried.update(ready)
             results = await asyncio.gather(*(self._move(run_id, executor) for run_id in ready))
             moved += sum(results)
-            if len(ready) < BATCH:
-                break
         return moved
 
     def _ready(self, *, recover: bool, tried: set[str] | None = None) -> list[str]:

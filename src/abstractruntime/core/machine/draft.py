@@ -14,6 +14,7 @@ from abstractruntime.core.commit import Commit, Evidence, Loaded, Message
 from abstractruntime.core.delta import Delta
 from abstractruntime.core.head import head_of
 from abstractruntime.core.machine.table import Move, next_status
+from abstractruntime.core.models import RunStatus
 from abstractruntime.errors import InvalidInput
 
 # What is below these bounds passes the limits of vars wherever it is put; more is tried at once.
@@ -120,6 +121,16 @@ class Draft:
     def dirty(self) -> bool:
         """Whether there is anything to commit."""
         return bool(self.lines or self.delta or self._results or self.consumed or self.creates)
+
+    @property
+    def parked(self) -> bool:
+        """A running run that only its host moves: no driver, no open step, no queue."""
+        return (
+            self.run.status is RunStatus.RUNNING
+            and self.driver is None
+            and not self.open_steps
+            and self.queued_at is None
+        )
 
     def become(self, move: Move) -> None:
         """Change the run's status by the table."""
