@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ from abstractruntime import (
 from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import RunState
 from abstractruntime.errors import Contended, NotWaiting, WaitKeyMismatch
-from abstractruntime.testing.witness import Witness
+from abstractruntime.storage.base import Store
+from abstractruntime.testing.witness import Witness, committed_keys
 from abstractruntime.testing.workflows import Seer
-from tests.crashes.verdict import check_ended, family
+from tests.crashes.verdict import check_ended, check_ledger, family
 from tests.races.race import hasty_threads
 
 FAMILIES = 30
@@ -112,46 +113,82 @@ class Busybody:
             self._errors.append(f"{type(error).__name__}: {error}")
 
 
-@pytest.mark.parametrize("scheduled", [False, True], ids=["movers", "movers and a scheduler"])
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-def test_parents_and_children_moved_by_all_at_once_hear_of_each_other_once(
-    kind: str, scheduled: bool, tmp_path: Path
-) -> None:
-    url = "memory://" if kind == "memory" else f"sqlite:///{tmp_path}/runs.db"
-    witness = Witness()
-    registry = WorkflowRegistry()
-    specs = {"parent": parent(), "child": child(witness)}
-    for spec in specs.values():
-        registry.register(spec)
-    errors: list[str] = []
-    with open_store(url) as store:
-        runtime = Runtime(store=store, workflow_registry=registry)
-        scheduler = Scheduler(
-            runtime=runtime,
-            registry=registry,
+class House:
+    """Families on one store, movers for them, and a scheduler that may help."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.witness = Witness()
+        self.registry = WorkflowRegistry()
+        self.specs = {"parent": parent(), "child": child(self.witness)}
+        for spec in self.specs.values():
+            self.registry.register(spec)
+        self.errors: list[str] = []
+        self.runtime = Runtime(store=store, workflow_registry=self.registry)
+        self.scheduler = Scheduler(
+            runtime=self.runtime,
+            registry=self.registry,
             poll_interval_s=0.01,
-            on_run_failed=lambda run_id, error: errors.append(f"{run_id}: {error!r}"),
+            on_run_failed=lambda run_id, error: self.errors.append(f"{run_id}: {error!r}"),
         )
-        parents = [runtime.start(workflow=specs["parent"]) for _ in range(FAMILIES)]
-        if scheduled:
-            scheduler.start()
-        bodies = [Busybody(runtime, specs, errors) for _ in range(6)]
-        threads = [threading.Thread(target=body.work, args=(parents,)) for body in bodies]
+        self.parents = [self.runtime.start(workflow=self.specs["parent"]) for _ in range(FAMILIES)]
+
+    def move(self, *others: Callable[[], object]) -> None:
+        """Six busybodies and whoever else is given, until all parents have ended."""
+        bodies = [Busybody(self.runtime, self.specs, self.errors) for _ in range(6)]
+        threads = [threading.Thread(target=body.work, args=(self.parents,)) for body in bodies]
+        threads += [threading.Thread(target=other) for other in others]
         with hasty_threads():
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-        scheduler.stop()
-        assert errors == []
-        for run_id in parents:
-            first, *children = family(store, run_id)
-            assert (first.status, len(children)) == (RunStatus.COMPLETED, 2)
-            assert first.output is not None
-            assert first.output["heard"] == 2
-            assert first.output["sub"]["output"] == {"said": "yes"}
-            for run in (first, *children):
-                check_ended(store, run)
-    performed = Counter((seen.run_id, seen.node_id) for seen in witness.performed)
+        self.scheduler.stop()
+        assert self.errors == []
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+    url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/runs.db"
+    with open_store(url) as store:
+        yield House(store)
+
+
+@pytest.mark.parametrize("scheduled", [False, True], ids=["movers", "movers and a scheduler"])
+def test_parents_and_children_moved_by_all_at_once_hear_of_each_other_once(
+    house: House, scheduled: bool
+) -> None:
+    if scheduled:
+        house.scheduler.start()
+    house.move()
+    for run_id in house.parents:
+        first, *children = family(house.store, run_id)
+        assert (first.status, len(children)) == (RunStatus.COMPLETED, 2)
+        assert first.output is not None
+        assert first.output["heard"] == 2
+        assert first.output["sub"]["output"] == {"said": "yes"}
+        for run in (first, *children):
+            check_ended(house.store, run)
+    performed = Counter((seen.run_id, seen.node_id) for seen in house.witness.performed)
     assert len(performed) == FAMILIES * 4
     assert set(performed.values()) == {1}
+
+
+def test_families_cancelled_while_all_move_them_end_whole(house: House) -> None:
+    def cancel() -> None:
+        for run_id in house.parents:
+            house.scheduler.cancel_with_children(run_id, reason="enough")
+
+    house.move(cancel)
+    for run_id in house.parents:
+        for run in family(house.store, run_id):
+            assert run.status in ENDED, f"{run.workflow_id} is {run.status.value}"
+            check_ledger(house.store, run.run_id)
+            performed = [one.key for one in house.witness.performed if one.run_id == run.run_id]
+            kept = {
+                item.outcome["idempotency_key"] for item in house.store.list_evidence(run.run_id)
+            }
+            # A parent's evidence is of its child's end, which nobody performed here.
+            assert set(performed) <= committed_keys(house.store, run.run_id) | kept
+            assert len(performed) == len(set(performed))
+    assert house.scheduler.poll_once() == 0, "nothing is left to move"

@@ -10,6 +10,7 @@ from abstractruntime.core.checkpoint import MAIN, Checkpoint
 from abstractruntime.core.commit import Commit, Evidence, Message
 from abstractruntime.core.head import head_of
 from abstractruntime.core.machine.draft import Draft, Line
+from abstractruntime.core.models import RunStatus
 from tests.unit.machine.builder import (
     DRIVER,
     LATER,
@@ -216,6 +217,29 @@ def test_a_note_may_name_its_actor_and_its_visit() -> None:
         line(record(step_id="m", result={"kind": "y"}, **{**expected, "actor_id": None})),
     ]
     assert draft.weight == 1024
+
+
+def test_a_note_of_a_later_generation_says_so() -> None:
+    draft = draft_of(kernel=checkpoint(generation=2))
+    draft.note("moved", line_id="line-1", now=NOW, visit=1)
+    expected = record(result={"kind": "moved"}, visit=1, generation=2)
+    assert whole(draft)["lines"] == [line(expected)]
+
+
+@pytest.mark.parametrize(
+    ("status", "kernel", "parked"),
+    [
+        (RunStatus.RUNNING, {}, True),
+        (RunStatus.RUNNING, {"driver": DRIVER}, False),
+        (RunStatus.RUNNING, {"open_steps": {MAIN: STEP}}, False),
+        (RunStatus.RUNNING, {"queued_at": LATER}, False),
+        *((status, {}, False) for status in RunStatus if status is not RunStatus.RUNNING),
+    ],
+)
+def test_a_running_run_that_nothing_moves_but_its_host_is_parked(
+    status: RunStatus, kernel: Any, parked: bool
+) -> None:
+    assert draft_of(kernel=checkpoint(**kernel), status=status).parked is parked
 
 
 def evidence(number: int) -> Evidence:

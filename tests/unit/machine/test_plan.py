@@ -128,6 +128,12 @@ def test_a_wait_that_says_async_still_may_stay() -> None:
     assert found == planned({"async": True}, type="wait_event", result_key=None, next_node=None)
 
 
+def test_the_three_things_to_do_are_told_apart_by_their_types() -> None:
+    assert type(checked(StepPlan("a", complete_output={}))) is Finish
+    assert type(checked(StepPlan("a", next_node="b"))) is Goto
+    assert type(checked(StepPlan("a", effect(), next_node="b"))) is Planned
+
+
 # ---- what is refused
 
 
