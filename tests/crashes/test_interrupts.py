@@ -105,8 +105,8 @@ def test_an_interrupt_between_any_two_lines_of_the_engine_changes_nothing(part: 
 def test_an_interrupt_between_any_two_lines_of_sqlites_writer_changes_nothing(
     part: int, tmp_path: Path
 ) -> None:
-    with open_store(f"sqlite:///{tmp_path}/runs.db") as store:
-        interrupt_at_lines(store, WRITING, first=1 + part * 8, stride=17)
+    with open_store(f"sqlite:///{tmp_path}/runs.db", durability="process") as store:
+        interrupt_at_lines(store, WRITING, first=1 + part * 12, stride=25)
 
 
 def interrupt_at_lines(store: Store, rooms: tuple[str, ...], *, first: int, stride: int) -> None:
