@@ -106,7 +106,7 @@ def test_an_interrupt_between_any_two_lines_of_sqlites_writer_changes_nothing(
     part: int, tmp_path: Path
 ) -> None:
     with open_store(f"sqlite:///{tmp_path}/runs.db", durability="process") as store:
-        interrupt_at_lines(store, WRITING, first=1 + part * 12, stride=25)
+        interrupt_at_lines(store, WRITING, first=1 + part * 23, stride=47)
 
 
 def interrupt_at_lines(store: Store, rooms: tuple[str, ...], *, first: int, stride: int) -> None:
