@@ -17,7 +17,7 @@ SIDES = (When.BEFORE, When.AFTER)
 
 
 @pytest.mark.parametrize("awaiting", [False, True], ids=["blocking", "awaiting"])
-@pytest.mark.parametrize(("kind", "stride"), [("memory", 1), ("sqlite", 3), ("pair", 4)])
+@pytest.mark.parametrize(("kind", "stride"), [("memory", 2), ("sqlite", 5), ("pair", 9)])
 def test_a_crash_inside_recovery_changes_nothing(
     kind: str, stride: int, awaiting: bool, tmp_path: Path
 ) -> None:
