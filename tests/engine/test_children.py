@@ -191,3 +191,20 @@ def test_children_of_children_are_driven_in_one_tick(world: World) -> None:
     for spec in specs:
         world.registry.register(spec)
     assert world.run(specs[-1]).output == {"deepest": True}
+
+
+def test_a_workflow_that_starts_itself_without_end_fails_by_name(world: World) -> None:
+    endless = WorkflowSpec(
+        "child",
+        "only",
+        {
+            "only": lambda run, ctx: StepPlan(
+                "only", Effect("start_subworkflow", {"workflow_id": "child"}), "only"
+            )
+        },
+    )
+    world.registry.register(endless)
+    state = world.run(endless)
+    assert state.status is RunStatus.FAILED
+    assert state.error is not None
+    assert state.error.endswith("Subworkflows nest deeper than 64")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from abstractruntime import Effect, EffectOutcome, EffectType, RunStatus, StepPlan, WorkflowSpec
+from abstractruntime.errors import InvalidIdentifier
 from tests.engine.conftest import Counter, World
 
 
@@ -196,3 +197,22 @@ def test_a_missing_handler_fails_the_run_by_name(world: World) -> None:
 def test_a_workflow_without_its_entry_is_refused_at_start(world: World) -> None:
     with pytest.raises(ValueError, match="entry"):
         world.start(WorkflowSpec("w", "missing", {}))
+
+
+def test_identifiers_of_256_characters_are_taken_and_longer_ones_refused(world: World) -> None:
+    def named(size: int) -> WorkflowSpec:
+        node = "n" * size
+        wait = Effect("wait_event", {"wait_key": "k" * size})
+        return WorkflowSpec("w" * size, node, {node: lambda run, ctx: StepPlan(node, wait)})
+
+    assert world.run(named(256)).status is RunStatus.WAITING
+    with pytest.raises(InvalidIdentifier, match="257 characters"):
+        world.start(named(257))
+
+
+def test_a_wait_key_that_is_too_long_fails_the_step_by_name(world: World) -> None:
+    wait = Effect("wait_event", {"wait_key": "k" * 257})
+    state = world.run(spec(a=lambda run, ctx: StepPlan("a", wait)))
+    assert state.status is RunStatus.FAILED
+    assert state.error is not None
+    assert "wait_key has 257 characters" in state.error

@@ -26,7 +26,7 @@ from abstractruntime.engine import children, perform, recalls
 from abstractruntime.engine.liveness import is_live
 from abstractruntime.engine.load import load_draft
 from abstractruntime.engine.requests import Flow, Read, Write
-from abstractruntime.engine.settings import CHILD_STEPS, MAX_MOVES, MAX_WEIGHT, Settings
+from abstractruntime.engine.settings import CHILD_STEPS, MAX_MOVES, MAX_NESTED, MAX_WEIGHT, Settings
 from abstractruntime.errors import (
     EffectMismatch,
     InvalidInput,
@@ -53,16 +53,17 @@ def advance(
     *,
     max_steps: float = math.inf,
     patient: bool = True,
-    nested: bool = False,
+    depth: int = 0,
 ) -> Flow[RunState]:
     """Load the run and move it; the end of the flow is the run as last committed.
 
-    `patient`: sleep through backoffs; else leave the run timed. `nested`: a parent awaits the run.
+    `patient`: sleep through backoffs; else leave the run timed. `depth`: so many parents, each in
+    this flow, await the run.
     Raises UnknownRun, RunBusy, UnknownNode, what `workflow` raises and what the store raises.
     """
     draft = yield from load_draft(settings, run_id)
     spec = workflow if isinstance(workflow, WorkflowSpec) else workflow(draft.run.workflow_id)
-    mover = Mover(settings, draft, spec, me, max_steps, patient, nested)
+    mover = Mover(settings, draft, spec, me, max_steps, patient, depth)
     return (yield from mover.move())
 
 
@@ -73,7 +74,7 @@ def advance_if_due(
     draft = yield from load_draft(settings, run_id)
     if draft.parked:
         return None  # its host has moved it meanwhile
-    mover = Mover(settings, draft, find(draft.run.workflow_id), me, math.inf, False, False)
+    mover = Mover(settings, draft, find(draft.run.workflow_id), me, math.inf, patient=False)
     run = yield from mover.move()
     return run if mover.committed else None
 
@@ -89,14 +90,14 @@ class Mover:
         me: Driver,
         max_steps: float,
         patient: bool,
-        nested: bool,
+        depth: int = 0,
     ) -> None:
         self.settings = settings
         self.spec = spec
         self.me = me
         self.max_steps = max_steps
         self.patient = patient
-        self.nested = nested
+        self.depth = depth
         self.calls = 0
         self.pending: list[perform.Done] = []
         self.recorded: recalls.Recorded | None = None
@@ -156,16 +157,20 @@ class Mover:
             )
 
     def descend(self, run_id: str, find: Find) -> Flow[RunState]:
-        """Move a run that this one awaits, as the same driver."""
+        """Move a run that this one awaits, as the same driver; one too deep is left as it is."""
+        if self.depth >= MAX_NESTED:
+            return (yield from load_draft(self.settings, run_id)).run
         limit = math.inf if self.max_steps == math.inf else CHILD_STEPS
-        return advance(
-            self.settings,
-            run_id,
-            find,
-            self.me,
-            max_steps=limit,
-            patient=self.patient,
-            nested=True,
+        return (
+            yield from advance(
+                self.settings,
+                run_id,
+                find,
+                self.me,
+                max_steps=limit,
+                patient=self.patient,
+                depth=self.depth + 1,
+            )
         )
 
     # -- nodes
@@ -279,7 +284,7 @@ class Mover:
         """Commit what is open and let go of the run."""
         draft = self.draft
         parked = draft.run.status is RunStatus.RUNNING and draft.checkpoint(0).wake_at(None) is None
-        if self.nested and parked:
+        if self.depth and parked:
             # A parent awaits this run: schedulers go on with it, though no host does.
             draft.queued_at = self.now()
         if draft.dirty or (draft.driver is not None and draft.driver.token == self.me.token):

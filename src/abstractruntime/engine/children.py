@@ -18,7 +18,7 @@ from abstractruntime.core.times import normal
 from abstractruntime.engine.effects import StartChild
 from abstractruntime.engine.outcome import EffectOutcome
 from abstractruntime.engine.requests import Flow, Read
-from abstractruntime.engine.settings import Settings
+from abstractruntime.engine.settings import MAX_NESTED, Settings
 from abstractruntime.errors import RunBusy, UnknownRun, UnknownWorkflow
 
 if TYPE_CHECKING:
@@ -40,6 +40,11 @@ def begin(mover: Mover, planned: Planned, key: str, decision: StartChild) -> Flo
 
     draft = mover.draft
     run = draft.run
+    if decision.wait and mover.depth >= MAX_NESTED:
+        said = EffectOutcome.failed(f"Subworkflows nest deeper than {MAX_NESTED}")
+        open_step = perform.intend(mover, planned, key)
+        perform.apply(mover, perform.Done(open_step, said, final=True))
+        return
     child_id = child_id_of(run.run_id, draft.generation, run.current_node, draft.visit())
     spec = _spec(mover.settings, decision.workflow_id)
     known = yield Read(lambda store: store.load(child_id))

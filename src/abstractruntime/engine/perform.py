@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from abstractruntime.core.canonical import chain_form, encode, exact, key_form
 from abstractruntime.core.checkpoint import MAIN, OpenStep
 from abstractruntime.core.commit import Evidence
+from abstractruntime.core.identifiers import checked
 from abstractruntime.core.machine import ends, step
 from abstractruntime.core.machine.plan import Planned
 from abstractruntime.core.machine.redo import Changed
@@ -18,12 +19,10 @@ from abstractruntime.engine import children
 from abstractruntime.engine.effects import Decision, Perform, Raised, StartChild, StepFacts, attempt
 from abstractruntime.engine.outcome import EffectOutcome, StepContext
 from abstractruntime.engine.requests import Flow, NextEvent, Read, Spawn
-from abstractruntime.errors import InvalidIdentifier, InvalidInput
+from abstractruntime.errors import InvalidInput
 
 if TYPE_CHECKING:
     from abstractruntime.engine.advance import Mover
-
-MAX_KEY = 256
 
 
 def step_key(mover: Mover, planned: Planned) -> str:
@@ -33,11 +32,7 @@ def step_key(mover: Mover, planned: Planned) -> str:
     effect = Effect(planned.type, planned.payload, planned.result_key)
     if settings.own_keys:
         key = settings.policy.idempotency_key(run=run, node_id=run.current_node, effect=effect)
-        if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY:
-            raise InvalidIdentifier(
-                f"idempotency_key must be text of 1 to {MAX_KEY} characters", found=key
-            )
-        return key
+        return checked(key, "idempotency_key")
     return policy_key(
         run_id=run.run_id,
         node_id=run.current_node,

@@ -18,6 +18,9 @@ MAX_MOVES = 64
 MAX_WEIGHT = 1 << 20
 """… and the bytes of records that may."""
 
+MAX_NESTED = 64
+"""Children below children that one flow drives: each is a few frames of the Python stack."""
+
 CHILD_STEPS = 100
 """Node calls a sync child gets in one tick of its parent."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from abstractruntime.core.canonical import exact
 from abstractruntime.core.checkpoint import MAIN, OpenStep, OpenWait
+from abstractruntime.core.identifiers import checked
 from abstractruntime.core.machine.draft import Draft, Line
 from abstractruntime.core.machine.plan import Planned
 from abstractruntime.core.machine.table import Move
@@ -80,8 +81,10 @@ def complete(draft: Draft, step: OpenStep, result: Any, *, now: str) -> None:
 def wait(draft: Draft, step: OpenStep, waiting: WaitState, *, now: str) -> None:
     """The effect's answer comes later: the run waits, and its driver may go away.
 
-    Raises NotJson, LimitExceeded or InvalidTime, having changed nothing, for an impossible wait.
+    Raises NotJson, LimitExceeded or InvalidIdentifier, having changed nothing.
     """
+    if waiting.wait_key is not None:
+        checked(waiting.wait_key, "wait_key")
     data = wait_to_dict(waiting)
     text, data = exact({"wait": data}, path="$.waiting")
     record = _record(draft, step, "waiting", now)

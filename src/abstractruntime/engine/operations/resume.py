@@ -37,7 +37,7 @@ def resume(
     StaleAnswer, ChoiceRefused, NotJson, RevisionConflict. When another driver has the run by then,
     its current state comes back."""
     draft = yield from answer(settings, me, said)
-    mover = Mover(settings, draft, spec, me, max_steps, patient=True, nested=False)
+    mover = Mover(settings, draft, spec, me, max_steps, patient=True)
     try:
         return (yield from mover.move())
     except RunBusy:

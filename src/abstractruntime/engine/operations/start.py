@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from abstractruntime.core.identifiers import checked
 from abstractruntime.core.spec import WorkflowSpec
 from abstractruntime.engine.children import new_run
 from abstractruntime.engine.requests import Flow, Write
@@ -20,7 +21,16 @@ def start(
     session_id: str | None,
     parent_run_id: str | None,
 ) -> Flow[str]:
-    """The id of the new run, which is durable. Raises InvalidWorkflow, NotJson, LimitExceeded."""
+    """The id of the new run, which is durable.
+
+    Raises InvalidWorkflow, InvalidIdentifier, NotJson, LimitExceeded.
+    """
+    checked(spec.workflow_id, "workflow_id")
+    for node_id in spec.nodes:
+        checked(node_id, "node_id")
+    for name, value in (("actor_id", actor_id), ("session_id", session_id)):
+        if value is not None:
+            checked(value, name)
     if spec.entry_node not in spec.nodes:
         raise InvalidWorkflow(
             f"Workflow '{spec.workflow_id}' has no entry node '{spec.entry_node}'",
