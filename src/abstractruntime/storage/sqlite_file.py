@@ -270,12 +270,10 @@ class SqliteFile:
 
     def version(self, connection: apsw.Connection) -> int:
         """The version of the tables, 0 for an empty file. StoreCorrupt when they are not ours."""
-        version = int(connection.pragma("user_version"))
-        application = int(connection.pragma("application_id"))
+        version, application, tables = _identity_of(connection)
         if application == APPLICATION_ID:
             refuse_newer(version, _DIALECT, self.url)
             return version
-        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema LIMIT 5")]
         if application or version or tables:
             raise StoreCorrupt(
                 f"{self.url} is a database of something else: application_id {application:#x}, "
@@ -345,6 +343,19 @@ class _Tables:
             pass
         run(f"PRAGMA application_id = {APPLICATION_ID}")
         run(f"PRAGMA user_version = {version}")
+
+
+def _identity_of(connection: apsw.Connection) -> tuple[int, int, list[str]]:
+    """user_version, application_id and some tables, as of one moment: others may be making them."""
+    alone = not connection.in_transaction
+    if alone:
+        connection.execute("BEGIN")
+    try:
+        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema LIMIT 5")]
+        return connection.pragma("user_version"), connection.pragma("application_id"), tables
+    finally:
+        if alone:
+            connection.execute("ROLLBACK")
 
 
 def _set(connection: apsw.Connection, name: str, value: Any) -> None:
