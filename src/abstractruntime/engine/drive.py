@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary, ref
 
+from abstractruntime.engine.crossing import crossing_of
 from abstractruntime.engine.requests import Call, Flow, Read, Spawn, Write
 from abstractruntime.storage.base import Capability, Store
 
@@ -61,6 +60,7 @@ async def adrive(flow: Flow[T], store: Store, executor: Executor | None = None) 
     import asyncio
 
     loop = asyncio.get_running_loop()
+    crossing = crossing_of(loop)
     quick = Capability.QUICK_READS in store.capabilities
     spawned: list[tuple[str, Any]] = []
     answer: Any = None
@@ -78,7 +78,9 @@ async def adrive(flow: Flow[T], store: Store, executor: Executor | None = None) 
         try:
             kind = type(request)
             if kind is Write:
-                cancelled, failure = await _written(_committed(store, request, loop), cancelled)
+                cancelled, failure = await _written(
+                    crossing.send(store, request.commit, loop), cancelled
+                )
             elif kind is Read and quick:
                 answer = request.ask(store)
             elif kind is Read:
@@ -131,63 +133,6 @@ async def _ended(future: asyncio.Future[Any]) -> BaseException | None:
         except asyncio.CancelledError as error:
             cancelled = error
     return cancelled
-
-
-def _committed(
-    store: Store, request: Write, loop: asyncio.AbstractEventLoop
-) -> asyncio.Future[None]:
-    """A future of the commit, completed on the loop when the writer thread has the result."""
-    future: asyncio.Future[None] = loop.create_future()
-    handle = store.submit(request.commit)
-
-    def tell() -> None:
-        if future.cancelled():
-            return
-        try:
-            handle.result()
-        except Exception as error:
-            future.set_exception(error)
-        else:
-            future.set_result(None)
-
-    returns = _returns_to(loop)
-    handle.add_done_callback(lambda: returns.add(tell))
-    return future
-
-
-class _Returns:
-    """Results on their way from writer threads to one loop.
-
-    Waking a loop is a system call: it is woken once for all that comes before it looks.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = ref(loop)
-        self._waiting: deque[Callable[[], None]] = deque()
-        self._woken = False
-
-    def add(self, tell: Callable[[], None]) -> None:
-        self._waiting.append(tell)
-        loop = self._loop()
-        if not self._woken and loop is not None:
-            self._woken = True
-            loop.call_soon_threadsafe(self._deliver)
-
-    def _deliver(self) -> None:
-        # First the flag: what is added while this delivers wakes the loop again, if only in vain.
-        self._woken = False
-        while self._waiting:
-            self._waiting.popleft()()
-
-
-_RETURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, _Returns] = WeakKeyDictionary()
-
-
-def _returns_to(loop: asyncio.AbstractEventLoop) -> _Returns:
-    found = _RETURNS.get(loop)
-    if found is None:
-        found = _RETURNS[loop] = _Returns(loop)
-    return found
 
 
 def run_blocking(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
