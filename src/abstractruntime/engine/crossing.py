@@ -43,7 +43,7 @@ class Crossing:
         for store, commit, future in leaving:
             try:
                 handle = store.submit(commit)
-            except Exception as error:
+            except BaseException as error:
                 if not future.done():
                     future.set_exception(error)
             else:
@@ -68,7 +68,7 @@ class Crossing:
                 continue
             try:
                 handle.result()
-            except Exception as error:
+            except BaseException as error:
                 future.set_exception(error)
             else:
                 future.set_result(None)
