@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +32,12 @@ def test_the_package_is_typed_strictly() -> None:
     done = run("mypy")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no issues found in" in done.stdout
+
+
+def test_a_field_of_a_value_is_not_to_be_set(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text(
+        "from abstractruntime.core.checkpoint import Checkpoint\nCheckpoint().revision = 3\n"
+    )
+    done = run("mypy", str(wrong))
+    assert 'Property "revision" defined in "Checkpoint" is read-only' in done.stdout

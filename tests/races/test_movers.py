@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def unchecked_queries(dialect: str) -> dict[str, str]:
 
 def trusting(desk: WritingDesk, commit: Commit) -> Trail:
     rows = desk.session.rows("trail", (commit.run_id,))
-    return Trail.of(rows[0])._replace(revision=commit.expected)
+    return replace(Trail.of(rows[0]), revision=commit.expected)
 
 
 def test_the_judge_catches_a_memory_store_without_revision_check(

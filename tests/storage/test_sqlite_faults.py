@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -41,7 +42,7 @@ def test_at_process_only_urgent_commits_are_synced(tmp_path: Path) -> None:
         before = medium.syncs
         store.commit(script.commit())
         assert medium.syncs == before
-        store.commit(script.commit()._replace(urgent=True))
+        store.commit(replace(script.commit(), urgent=True))
         assert medium.syncs == before + 1
         assert store.facts()["synchronous"] == 2
         store.commit(script.commit())

@@ -1,6 +1,6 @@
 """The kernel's part of a stored run, and its compact JSON form."""
 
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -170,12 +170,6 @@ def test_coercion_takes_the_object_itself_or_its_json() -> None:
 def test_the_digest_alone_makes_no_other_checkpoint() -> None:
     assert replace(FULL, digest="other") == FULL
     assert replace(FULL, linked=2) != FULL
-
-
-@pytest.mark.parametrize("value", [FULL, STEP, OPEN_WAIT, DRIVER])
-def test_kernel_values_are_frozen(value: Any) -> None:
-    with pytest.raises(FrozenInstanceError):
-        setattr(value, value.__slots__[0], None)
 
 
 # ---- when a clock moves the run

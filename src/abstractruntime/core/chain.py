@@ -32,6 +32,7 @@ _UNHASHED: Final = ("record_hash", "signature")
 _UNHASHED_2: Final = (*_UNHASHED, "salts", "redacted", "last")
 _FIELDS: Final = ("payload", "result", "error")
 _ATOMS: Final = frozenset({str, int, bool, type(None)})
+_ATOMS_OR_BOX: Final = _ATOMS | {dict}
 _SALT: Final = re.compile("[0-9a-f]{32}")
 
 
@@ -66,22 +67,22 @@ def committed_hash(record: Mapping[str, Any], commitments: Mapping[str, str]) ->
     """
     body = _without(record, _UNHASHED_2)
     body["chain"] = 2
+    effect = body.get("effect")
     for field, digest in commitments.items():
         if field == "payload":
-            body["effect"] = {**body["effect"], "payload": digest}
+            body["effect"] = effect = {**body["effect"], "payload": digest}
         else:
             body[field] = digest
-    effect = body.pop("effect", None)
-    flat = _ATOMS.issuperset(map(type, body.values()))
-    if "effect" in record:
-        body["effect"] = effect
-    if flat and (effect is None or _ATOMS.issuperset(map(type, effect.values()))):
+    kinds = list(map(type, body.values()))
+    boxes = 0
+    if type(effect) is dict and _ATOMS.issuperset(map(type, effect.values())):
+        boxes = 1
+    if kinds.count(dict) == boxes and _ATOMS_OR_BOX.issuperset(kinds):
         # No float and no depth: orjson writes it as `chain_form` would, without looking it through.
         try:
-            form = orjson.dumps(body, None, orjson.OPT_SORT_KEYS)
+            return sha256(orjson.dumps(body, None, orjson.OPT_SORT_KEYS)).hexdigest()
         except TypeError:  # a lone surrogate, a long integer
-            form = chain_form(body)
-        return sha256(form).hexdigest()
+            pass
     return _hash(body)
 
 

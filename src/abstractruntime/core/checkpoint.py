@@ -7,16 +7,17 @@ them to go on after a crash lives here, as frozen values with a compact JSON for
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any
 
 from abstractruntime.core.times import normal
+from abstractruntime.core.values import value
 
 MAIN = ""
 """The branch every run has; others come with parallel steps."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Driver:
     """Who moves a run now: one flow in one process on one boot of one host."""
 
@@ -46,7 +47,7 @@ class Driver:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OpenStep:
     """An intent that is committed and has no committed outcome: the whole plan, to perform again.
 
@@ -99,7 +100,7 @@ class OpenStep:
         return cls(**{name: data[name] for name in _OPEN_STEP if name in data})
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OpenWait:
     """The kernel's side of a wait: its identity and the step that opened it."""
 
@@ -123,7 +124,7 @@ _OPEN_STEP = tuple(f.name for f in fields(OpenStep))
 _OPEN_WAIT = tuple(f.name for f in fields(OpenWait))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Checkpoint:
     """The kernel fields of a run as of `revision` (0: never committed).
 

@@ -7,17 +7,17 @@ The machine and the flow make commits, stores write them. Places that later feat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from abstractruntime.core.checkpoint import Checkpoint
 from abstractruntime.core.delta import Delta, Encoding
 from abstractruntime.core.models import RunState
+from abstractruntime.core.values import value
 
 
-class Entry(NamedTuple):
-    """One sealed ledger record with the encodings that were made of it.
+@value
+class Entry:
+    """One ledger record with the encodings that were made of it.
 
     `record` is the record whole, as readers see it (core.models.record_to_dict's keys, effect
     with its payload). `payload` and `result` are the storage texts of record["effect"]["payload"]
@@ -25,6 +25,7 @@ class Entry(NamedTuple):
     the revision of the commit whose STARTED record already holds this step's effect; a store may
     keep the effect there only. None: the effect is first written here (or there is none).
     `own_key`: a STARTED record whose idempotency key the user's policy made: looked up by key.
+    `salt` and `form`, the payload's chain form, are for its sealing.
     """
 
     record: dict[str, Any]
@@ -32,9 +33,11 @@ class Entry(NamedTuple):
     result: bytes | None = None
     opened: int | None = None
     own_key: bool = False
+    salt: str | None = None
+    form: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """Something sent to a run: it reaches the wait whose key equals `name`."""
 
@@ -47,7 +50,7 @@ class Message:
     dedupe_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Evidence:
     """A performed outcome whose run had moved on: kept, and linked by the run's next commit."""
 
@@ -59,7 +62,8 @@ class Evidence:
     kept_at: str
 
 
-class Commit(NamedTuple):
+@value
+class Commit:
     """All that one move writes, atomically.
 
     expected   the revision this move was made from; 0 creates the run, which must not exist.
@@ -91,7 +95,7 @@ class Commit(NamedTuple):
     consumed: tuple[str, ...] = ()
     urgent: bool = False
     fence: int | None = None
-    counters: Mapping[str, int] = MappingProxyType({})
+    counters: Mapping[str, int] | None = None
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -100,7 +104,8 @@ class Commit(NamedTuple):
         return self.run.checkpoint
 
 
-class Loaded(NamedTuple):
+@value
+class Loaded:
     """A run as a store gives it: shares nothing with the store; `encoding` is that of its vars."""
 
     run: RunState

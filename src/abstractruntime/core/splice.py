@@ -7,7 +7,7 @@ to the text `inserted`. Splices are in order, do not overlap, and cut on charact
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from abstractruntime.errors import StoreCorrupt
 
@@ -46,9 +46,10 @@ def splices(old: bytes, new: bytes) -> list[list[Any]] | None:
     tail = _alike_before(old, len(old), new, len(new), shorter - start)
     while _continues(old, len(old) - tail):
         tail -= 1
+    old_end, new_end = len(old) - tail, len(new) - tail
     found: list[list[Any]] = []
     cost = 0
-    for at, until, begin, end in _changes(old, new, start, len(old) - tail, len(new) - tail):
+    for at, until, begin, end in _changes(old, new, start, old_end, new_end):
         found.append([at, until - at, new[begin:end].decode()])
         cost += _FRAME + len(str(at)) + len(str(until - at)) + end - begin
         if cost >= len(new):
@@ -81,6 +82,8 @@ def _changes(
 
     Both texts are alike before `start`, and from their ends on.
     """
+    if min(old_end - start, new_end - start) <= _ANCHOR:
+        return [(start, old_end, start, new_end)]
     changes: list[tuple[int, int, int, int]] = []
     i = j = start
     budget = _BUDGET
@@ -140,6 +143,8 @@ def _seek(text: bytes, at: int, end: int, other: bytes, within: tuple[int, int])
 
 def _alike_from(a: bytes, i: int, b: bytes, j: int, most: int) -> int:
     """How many bytes are alike from a[i] and b[j] on, up to `most`."""
+    if most <= _WORD:
+        return most - _differing(a[i : i + most], b[j : j + most], "big")
     same, size = 0, _PIECE
     while same < most:
         rest = most - same
@@ -149,9 +154,8 @@ def _alike_from(a: bytes, i: int, b: bytes, j: int, most: int) -> int:
             same += size
             size = size * 4 if size < _LARGEST_PIECE else size
         elif size <= _WORD:
-            one = int.from_bytes(a[at : at + size], "big")
-            other = int.from_bytes(b[j + same : j + same + size], "big")
-            return same + size - ((one ^ other).bit_length() + 7) // 8
+            pieces = a[at : at + size], b[j + same : j + same + size]
+            return same + size - _differing(*pieces, "big")
         else:
             most = same + size  # the difference is in here
             size //= 2
@@ -160,6 +164,8 @@ def _alike_from(a: bytes, i: int, b: bytes, j: int, most: int) -> int:
 
 def _alike_before(a: bytes, i: int, b: bytes, j: int, most: int) -> int:
     """How many bytes are alike before a[i] and b[j], up to `most`."""
+    if most <= _WORD:
+        return most - _differing(a[i - most : i], b[j - most : j], "little")
     same, size = 0, _PIECE
     while same < most:
         rest = most - same
@@ -169,13 +175,21 @@ def _alike_before(a: bytes, i: int, b: bytes, j: int, most: int) -> int:
             same += size
             size = size * 4 if size < _LARGEST_PIECE else size
         elif size <= _WORD:
-            one = int.from_bytes(a[at - size : at], "little")
-            other = int.from_bytes(b[j - same - size : j - same], "little")
-            return same + size - ((one ^ other).bit_length() + 7) // 8
+            pieces = a[at - size : at], b[j - same - size : j - same]
+            return same + size - _differing(*pieces, "little")
         else:
             most = same + size  # the difference is in here
             size //= 2
     return same
+
+
+def _differing(one: bytes, other: bytes, order: Literal["big", "little"]) -> int:
+    """How many bytes are left from the first that differs on; they are equally long.
+
+    The first is the leftmost by order "big", the rightmost by "little".
+    """
+    differing = int.from_bytes(one, order) ^ int.from_bytes(other, order)
+    return (differing.bit_length() + 7) // 8
 
 
 def _continues(text: bytes, at: int) -> bool:

@@ -25,7 +25,7 @@ from abstractruntime.core.spec import WorkflowSpec
 from abstractruntime.engine import children, perform, recalls
 from abstractruntime.engine.liveness import is_live
 from abstractruntime.engine.load import load_draft
-from abstractruntime.engine.requests import Flow, Read, Write
+from abstractruntime.engine.requests import Flow, Read
 from abstractruntime.engine.settings import CHILD_STEPS, MAX_MOVES, MAX_NESTED, MAX_WEIGHT, Settings
 from abstractruntime.errors import (
     EffectMismatch,
@@ -269,7 +269,7 @@ class Mover:
         commit = assemble(draft, settings.sealer, now=self.at)
         self._writing = True
         try:
-            yield Write(commit)
+            yield commit
         except RevisionConflict:
             self._writing = False
             yield from self._reload()

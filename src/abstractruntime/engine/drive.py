@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from abstractruntime.core.commit import Commit
 from abstractruntime.engine.crossing import crossing_of
-from abstractruntime.engine.requests import Call, Flow, Read, Spawn, Write
+from abstractruntime.engine.requests import Flow, Read, Spawn
 from abstractruntime.storage.base import Capability, Store
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ T = TypeVar("T")
 
 def drive(flow: Flow[T], store: Store) -> T:
     """Run the flow to its end in this thread; its value. Async handlers run on the private loop."""
-    spawned: list[tuple[str, Call]] = []
+    spawned: list[Spawn] = []
     answer: Any = None
     failure: BaseException | None = None
     while True:
@@ -35,15 +36,16 @@ def drive(flow: Flow[T], store: Store) -> T:
         answer = failure = None
         try:
             kind = type(request)
-            if kind is Write:
-                store.commit(request.commit)
+            if kind is Commit:
+                store.commit(request)
             elif kind is Read:
                 answer = request.ask(store)
             elif kind is Spawn:
-                spawned.append((request.branch, request.call))
+                spawned.append(request)
             elif spawned:
-                branch, call = spawned.pop(0)
-                answer = (branch, run_blocking(call.make) if call.awaits else call.make())
+                begun = spawned.pop(0)
+                said = run_blocking(begun.make) if begun.awaits else begun.make()
+                answer = (begun.branch, said)
             elif request.seconds is not None and request.seconds > 0:
                 time.sleep(request.seconds)
         except BaseException as error:
@@ -77,17 +79,15 @@ async def adrive(flow: Flow[T], store: Store, executor: Executor | None = None) 
         answer = failure = None
         try:
             kind = type(request)
-            if kind is Write:
-                cancelled, failure = await _written(
-                    crossing.send(store, request.commit, loop), cancelled
-                )
+            if kind is Commit:
+                cancelled, failure = await _written(crossing.send(store, request, loop), cancelled)
             elif kind is Read and quick:
                 answer = request.ask(store)
             elif kind is Read:
                 answer = await loop.run_in_executor(executor, request.ask, store)
             elif kind is Spawn:
-                call = request.call
-                coming = call.make() if call.awaits else loop.run_in_executor(executor, call.make)
+                make = request.make
+                coming = make() if request.awaits else loop.run_in_executor(executor, make)
                 spawned.append((request.branch, coming))
             elif spawned:
                 branch, coming = spawned.pop(0)

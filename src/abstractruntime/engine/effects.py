@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from abstractruntime.core.canonical import decode
+from abstractruntime.core.checkpoint import MAIN
 from abstractruntime.core.models import Effect, EffectType, RunState, type_name
 from abstractruntime.core.spec import WorkflowSpec
+from abstractruntime.core.values import value
 from abstractruntime.engine.outcome import EffectHandler, EffectOutcome, StepContext
-from abstractruntime.engine.requests import Call
+from abstractruntime.engine.requests import Spawn
 from abstractruntime.errors import RetryableError, TerminalError
 
 
-class StepFacts(NamedTuple):
+@value
+class StepFacts:
     """What a built-in effect may know when it decides."""
 
     run: RunState
@@ -29,7 +32,8 @@ class StepFacts(NamedTuple):
     now: str
 
 
-class StartChild(NamedTuple):
+@value
+class StartChild:
     """The decision to start a child run; `wait`: the parent goes on when it has ended."""
 
     workflow_id: str
@@ -37,7 +41,8 @@ class StartChild(NamedTuple):
     wait: bool
 
 
-class Perform(NamedTuple):
+@value
+class Perform:
     """The decision to perform something outside: `function(*arguments)` by `handler` rules.
 
     `touches_vars`: it is given the run and may change its vars.
@@ -48,7 +53,8 @@ class Perform(NamedTuple):
     touches_vars: bool = True
 
 
-class Raised(NamedTuple):
+@value
+class Raised:
     """An attempt that ended with an exception: what to write and whether to try again."""
 
     error: str
@@ -130,8 +136,8 @@ def attempt(
     text: bytes,
     next_node: str | None,
     step: StepContext,
-) -> Call:
-    """One attempt, ready to be made. The handler gets a payload of its own."""
+) -> Spawn:
+    """The request of one attempt. The handler gets a payload of its own."""
     request = Effect(_typed(effect["type"]), decode(text), effect["result_key"])
 
     if perform.awaits:
@@ -142,7 +148,7 @@ def attempt(
             except Exception as error:
                 return _raised(error)
 
-        return Call(make_later, awaits=True)
+        return Spawn(MAIN, make_later, True)
 
     def make() -> EffectOutcome | Raised:
         try:
@@ -150,7 +156,7 @@ def attempt(
         except Exception as error:
             return _raised(error)
 
-    return Call(make, awaits=False)
+    return Spawn(MAIN, make, False)
 
 
 def _typed(kind: str) -> EffectType | str:

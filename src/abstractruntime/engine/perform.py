@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from abstractruntime.core.canonical import chain_form, encode, exact, key_form
 from abstractruntime.core.checkpoint import MAIN, OpenStep
@@ -15,10 +16,11 @@ from abstractruntime.core.machine.redo import Changed
 from abstractruntime.core.models import Effect, wait_to_dict
 from abstractruntime.core.policy import step_key as policy_key
 from abstractruntime.core.times import normal, plus, seconds_between
+from abstractruntime.core.values import value
 from abstractruntime.engine import children
 from abstractruntime.engine.effects import Decision, Perform, Raised, StartChild, StepFacts, attempt
 from abstractruntime.engine.outcome import EffectOutcome, StepContext
-from abstractruntime.engine.requests import Flow, NextEvent, Read, Spawn
+from abstractruntime.engine.requests import NEXT, Flow, NextEvent, Read
 from abstractruntime.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -152,14 +154,13 @@ def _attempts(mover: Mover, open_step: OpenStep, perform: Perform, text: bytes) 
             open_step.key,
             open_step.attempt,
         )
-        call = attempt(perform, run, open_step.effect, text, open_step.next_node, context)
-        yield Spawn(MAIN, call)
-        _, said = yield NextEvent()
+        yield attempt(perform, run, open_step.effect, text, open_step.next_node, context)
+        _, said = yield NEXT
         before = mover.draft.encoding
         outcome, again = _absorbed(mover, perform, said)
         after = mover.draft.encoding
         vars = None if after is before else Changed(before, after)
-        done = Done(open_step, outcome, again, vars=vars)
+        done = Done(open_step, outcome, again, False, vars)
         mover.pending.append(done)
         delay = apply(mover, done)
         if delay is None:
@@ -195,7 +196,8 @@ def _absorbed(
     return outcome, again  # type: ignore[return-value]
 
 
-class Done(NamedTuple):
+@value
+class Done:
     """An outcome until a commit holds it.
 
     `again` says more of a failure, `final` that it is not tried again, `vars` what a handler
@@ -215,7 +217,7 @@ def apply_again(mover: Mover, found: OpenStep, done: Done) -> None:
     if done.vars is not None:
         done.vars.apply_to(draft.run.vars)
         draft.absorb()
-    done = done._replace(step=found)
+    done = replace(done, step=found)
     mover.pending.append(done)
     apply(mover, done)
 

@@ -13,9 +13,9 @@ from typing import Any
 from abstractruntime.core import times
 from abstractruntime.core._defaults import new_id
 from abstractruntime.core.checkpoint import Checkpoint
-from abstractruntime.core.commit import Loaded
+from abstractruntime.core.commit import Entry, Loaded
 from abstractruntime.core.machine.assemble import assemble
-from abstractruntime.core.machine.draft import Draft, Line
+from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.machine.edit import edit_commit
 from abstractruntime.core.machine.seal import sealer_for
 from abstractruntime.core.models import (
@@ -126,7 +126,7 @@ class StoreRecords(LedgerStore):
             if loaded is None:
                 raise UnknownRun(f"Unknown run_id: {record.run_id}", run_id=record.run_id)
             draft = Draft(loaded)
-            draft.lines.append(Line(record_to_dict(record)))
+            draft.lines.append(Entry(record_to_dict(record)))
             sealer = sealer_for(self.store.hash_chain, new_salt)
             try:
                 self.store.commit(assemble(draft, sealer, now=self._clock()))

@@ -12,7 +12,7 @@ from abstractruntime.core.canonical import chain_form, encode
 from abstractruntime.core.checkpoint import MAIN, Checkpoint, Driver, OpenStep, OpenWait
 from abstractruntime.core.commit import Commit, Entry, Loaded
 from abstractruntime.core.delta import Encoding, apply_delta
-from abstractruntime.core.machine.draft import Draft, Line
+from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.machine.plan import Planned
 from abstractruntime.core.models import RunState, RunStatus, WaitReason, WaitState, run_to_dict
 
@@ -169,16 +169,15 @@ def step_record(status: str, **fields: Any) -> dict[str, Any]:
 
 
 def line(record: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """A Line as `whole` shows it."""
-    return {**slots_of(Line(record)), **fields}
+    """An Entry as `whole` shows it."""
+    return {**slots_of(Entry(record)), **fields}
 
 
 # ---- what is there
 
 
 def slots_of(value: Any) -> dict[str, Any]:
-    names = getattr(value, "_fields", None) or value.__slots__
-    return {name: getattr(value, name) for name in names}
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def whole(draft: Draft) -> dict[str, Any]:
@@ -190,7 +189,7 @@ def whole(draft: Draft) -> dict[str, Any]:
     }
     public = run_to_dict(draft.run)
     public.pop("checkpoint", None)
-    lines = [slots_of(each) if isinstance(each, Line) else each for each in draft.lines]
+    lines = [slots_of(each) if isinstance(each, Entry) else each for each in draft.lines]
     plain = {**kernel, **public, "lines": lines, "encoding": draft.encoding.text()}
     return deepcopy(plain)
 
@@ -215,8 +214,3 @@ def commit_dict(commit: Commit, base: bytes | None = None) -> dict[str, Any]:
     if commit.delta is not None:
         parts["delta"] = apply_delta(base or b"", [commit.delta])
     return parts
-
-
-def entry_of(expected: dict[str, Any]) -> Entry:
-    """The Entry that a line as `line` makes it becomes."""
-    return Entry(**{name: expected[name] for name in Entry._fields})

@@ -9,7 +9,7 @@ from abstractruntime.core.commit import Commit, Entry, Message
 from abstractruntime.core.head import head_of
 from abstractruntime.core.machine import step
 from abstractruntime.core.machine.assemble import assemble
-from abstractruntime.core.machine.draft import Draft, Line
+from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.machine.seal import NoSealer
 from abstractruntime.core.models import run_to_dict
 from abstractruntime.errors import NotJson
@@ -24,8 +24,6 @@ from tests.unit.machine.builder import (
     checkpoint,
     commit_dict,
     draft_of,
-    entry_of,
-    line,
     loaded,
     planned,
     record,
@@ -45,7 +43,7 @@ class Numbering:
     def new_salt(self) -> str | None:
         return None
 
-    def seal(self, line: Line, prev_hash: str | None) -> str | None:
+    def seal(self, line: Entry, prev_hash: str | None) -> str | None:
         self.given.append((line.record["step_id"], prev_hash))
         line.record["record_hash"] = f"hash-{len(self.given)}"
         return f"hash-{len(self.given)}"
@@ -97,13 +95,13 @@ def test_a_step_on_its_way_is_committed_whole() -> None:
         "head": head,
         "previous": previous,
         "delta": b'{"n":1,"out":{"value":{"v":1}}}',
-        "records": (Entry(first, result=b'{"v":1}', opened=3), Entry(second)),
+        "records": (Entry(first, result=b'{"v":1}', opened=3, salt=STEP.salt), Entry(second)),
         "creates": (),
         "sent": (),
         "consumed": (),
         "urgent": False,
         "fence": None,
-        "counters": {},
+        "counters": None,
     }
     assert sealer.given == [("step-1", "hash-0"), ("line-1", "hash-1")]
     assert made.checkpoint is made.run.checkpoint
@@ -114,7 +112,8 @@ def test_an_intent_hands_on_the_texts_that_were_made_of_it() -> None:
     step.intend(draft, planned(), step_id="step-1", key="key-1", now=NOW, own_key=True, salt="5a")
     made = assemble(draft, NoSealer(), now=NOW)
     started = step_record("started", started_at=NOW, next_node="b", revision=4)
-    expected = entry_of(line(started, payload=b'{"n":1}', own_key=True))
+    text = b'{"n":1}'
+    expected = Entry(started, payload=text, own_key=True, salt="5a", form=text)
     assert made.records == (expected,)
     assert made.head["checkpoint"]["open_steps"][MAIN]["effect"] == {
         "type": "call",

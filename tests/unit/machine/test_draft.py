@@ -7,9 +7,9 @@ import pytest
 
 from abstractruntime.core.canonical import decode
 from abstractruntime.core.checkpoint import MAIN, Checkpoint
-from abstractruntime.core.commit import Commit, Evidence, Message
+from abstractruntime.core.commit import Commit, Entry, Evidence, Message
 from abstractruntime.core.head import head_of
-from abstractruntime.core.machine.draft import Draft, Line
+from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.models import RunStatus
 from tests.unit.machine.builder import (
     DRIVER,
@@ -108,7 +108,7 @@ def test_a_run_that_was_never_committed_has_no_head_and_default_kernel_fields() 
 
 
 def test_a_line_is_a_record_and_what_was_made_of_it() -> None:
-    assert slots_of(Line({"a": 1})) == {
+    assert slots_of(Entry({"a": 1})) == {
         "record": {"a": 1},
         "payload": None,
         "result": None,
@@ -126,7 +126,7 @@ def test_a_line_is_a_record_and_what_was_made_of_it() -> None:
         "salt": "4",
         "form": b"5",
     }
-    assert slots_of(Line(**full)) == full
+    assert slots_of(Entry(**full)) == full
 
 
 def commit_of_a_child() -> Commit:
@@ -135,7 +135,7 @@ def commit_of_a_child() -> Commit:
 
 
 GATHERED: dict[str, Any] = {
-    "lines": [Line({})],
+    "lines": [Entry({})],
     "delta": [[[], "=", "{}"]],
     "creates": [commit_of_a_child()],
     "consumed": ["message-1"],

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from abstractruntime.core import chain
+from abstractruntime.core.commit import Entry
 from abstractruntime.core.machine import seal, step
 from abstractruntime.core.machine.assemble import assemble
-from abstractruntime.core.machine.draft import Line
 from abstractruntime.core.machine.seal import ChainSealer, NoSealer, PlainSealer, sealer_for
 from tests.unit.machine.builder import (
     NOW,
@@ -51,7 +51,7 @@ def hash_of(body: dict[str, Any]) -> str:
 
 def test_without_a_chain_records_stand_alone() -> None:
     sealer = NoSealer()
-    line = Line(step_record("completed", result={"v": 1}))
+    line = Entry(step_record("completed", result={"v": 1}))
     before = deepcopy(slots_of(line))
     assert sealer.new_salt() is None
     assert sealer.seal(line, "hash-0") is None
@@ -63,7 +63,7 @@ def test_format_1_hashes_the_record_as_it_stands_behind_the_one_before(
     prev_hash: str | None,
 ) -> None:
     sealer = PlainSealer()
-    line = Line(step_record("completed", result={"é": 1}, revision=4))
+    line = Entry(step_record("completed", result={"é": 1}, revision=4))
     expected = {**line.record, "prev_hash": prev_hash}
     expected["record_hash"] = hash_of(expected)
     assert sealer.new_salt() is None
@@ -84,7 +84,7 @@ def test_format_2_hashes_commitments_in_place_of_payload_result_and_error() -> N
     sealer = ChainSealer(drawing())
     effect = {"type": "call", "payload": {"é": 1}, "result_key": None}
     given = step_record("failed", effect=effect, result={"r": 1}, error="no luck", revision=4)
-    line = Line(deepcopy(given), salt="ab" * 16)
+    line = Entry(deepcopy(given), salt="ab" * 16)
     body = {
         **given,
         "effect": {**effect, "payload": commitment("ab" * 16, {"é": 1})},
@@ -110,7 +110,7 @@ def test_a_record_that_says_nothing_needs_no_salt() -> None:
 
     for effect in (None, {"type": "call", "payload": None, "result_key": None}):
         given = record(effect=effect, revision=1)
-        line = Line(deepcopy(given))
+        line = Entry(deepcopy(given))
         expected = {**given, "chain": 2, "prev_hash": None}
         expected["record_hash"] = hash_of(expected)
         assert ChainSealer(none_left).seal(line, None) == expected["record_hash"]
@@ -120,21 +120,21 @@ def test_a_record_that_says_nothing_needs_no_salt() -> None:
 @pytest.mark.parametrize("empty", [{}, [], "", 0, False])
 def test_what_is_empty_is_committed_to_like_anything_else(empty: Any) -> None:
     effect = {"type": "call", "payload": empty, "result_key": None}
-    line = Line(step_record("failed", effect=effect, result=empty, error=""))
+    line = Entry(step_record("failed", effect=effect, result=empty, error=""))
     ChainSealer(drawing()).seal(line, None)
     assert line.record["salts"] == {"payload": SALT[1], "result": SALT[2], "error": SALT[3]}
     assert chain.verify_ledger_chain([line.record])["ok"]
 
 
 def test_a_payload_without_a_salt_of_its_step_gets_a_fresh_one() -> None:
-    line = Line(step_record("started"))
+    line = Entry(step_record("started"))
     ChainSealer(drawing()).seal(line, None)
     assert line.record["salts"] == {"payload": SALT[1]}
     assert chain.verify_ledger_chain([line.record])["ok"]
 
 
 def test_the_form_made_when_the_step_was_planned_is_used() -> None:
-    line = Line(step_record("started"), salt=SALT[1], form=text_of({"another": "value"}))
+    line = Entry(step_record("started"), salt=SALT[1], form=text_of({"another": "value"}))
     sealer = ChainSealer(drawing())
     digest = sealer.seal(line, None)
     effect = {**line.record["effect"], "payload": commitment(SALT[1], {"another": "value"})}
@@ -162,7 +162,7 @@ def test_a_steps_payload_is_hashed_once_for_all_its_records(
     records = []
     head = None
     for status in ("started", "failed", "completed"):
-        line = Line(step_record(status), salt=SALT[8])
+        line = Entry(step_record(status), salt=SALT[8])
         head = sealer.seal(line, head)
         records.append(line.record)
     assert formed == [{"n": 1}]
@@ -177,7 +177,7 @@ def test_a_sealer_remembers_a_bounded_number_of_payloads(monkeypatch: pytest.Mon
 
     def sealed(number: int) -> None:
         effect = {"type": "call", "payload": number, "result_key": None}
-        line = Line(step_record("started", effect=effect), salt=SALT[number])
+        line = Entry(step_record("started", effect=effect), salt=SALT[number])
         sealer.seal(line, None)
         assert chain.verify_ledger_chain([line.record])["ok"]
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from abstractruntime.core.commit import Commit, Entry
 from abstractruntime.core.head import head_of
-from abstractruntime.core.machine.draft import Draft, Line
+from abstractruntime.core.machine.draft import Draft
 
 
 class Sealer(Protocol):
@@ -15,8 +15,8 @@ class Sealer(Protocol):
     def new_salt(self) -> str | None:
         """The salt of a step's payload, the same in all its records; None where none is used."""
 
-    def seal(self, line: Line, prev_hash: str | None) -> str | None:
-        """Complete line.record in place; returns the new head of the chain (None: no chain)."""
+    def seal(self, entry: Entry, prev_hash: str | None) -> str | None:
+        """Complete entry.record in place; returns the new head of the chain (None: no chain)."""
 
 
 def assemble(draft: Draft, sealer: Sealer, *, now: str) -> Commit:
@@ -30,29 +30,27 @@ def assemble(draft: Draft, sealer: Sealer, *, now: str) -> Commit:
     expected = draft.revision
     revision = expected + 1
     head_hash = draft.chain_head
-    entries = []
-    for line in draft.lines:
-        line.record["revision"] = revision
-        head_hash = sealer.seal(line, head_hash)
-        entries.append(Entry(line.record, line.payload, line.result, line.opened, line.own_key))
+    for entry in draft.lines:
+        entry.record["revision"] = revision
+        head_hash = sealer.seal(entry, head_hash)
     draft.chain_head = head_hash
     draft.revision = revision
     run.updated_at = now
     run.checkpoint = draft.checkpoint(revision)
     head = head_of(run)
     commit = Commit(
-        run_id=run.run_id,
-        expected=expected,
-        run=run,
-        encoding=draft.encoding,
-        head=head,
-        previous=draft.head,
-        delta=draft.delta,
-        records=tuple(entries),
-        creates=tuple(draft.creates),
-        sent=tuple(draft.sent),
-        consumed=tuple(draft.consumed),
-        urgent=draft.urgent,
+        run.run_id,
+        expected,
+        run,
+        draft.encoding,
+        head,
+        draft.head,
+        draft.delta,
+        tuple(draft.lines),
+        tuple(draft.creates),
+        tuple(draft.sent),
+        tuple(draft.consumed),
+        draft.urgent,
     )
     draft.head = head
     draft.clear()

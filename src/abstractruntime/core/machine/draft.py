@@ -10,7 +10,7 @@ from typing import Any
 
 from abstractruntime.core.canonical import decode
 from abstractruntime.core.checkpoint import Checkpoint, Driver, OpenStep, OpenWait
-from abstractruntime.core.commit import Commit, Evidence, Loaded, Message
+from abstractruntime.core.commit import Commit, Entry, Evidence, Loaded, Message
 from abstractruntime.core.delta import Delta
 from abstractruntime.core.head import head_of
 from abstractruntime.core.machine.table import Move, next_status
@@ -20,31 +20,6 @@ from abstractruntime.errors import InvalidInput
 # What is below these bounds passes the limits of vars wherever it is put; more is tried at once.
 _SURELY_SHALLOW = 150
 _SURELY_SMALL = 8 * 1024 * 1024
-
-
-class Line:
-    """One record on its way to the ledger: the record whole, and texts already made of it."""
-
-    __slots__ = ("form", "opened", "own_key", "payload", "record", "result", "salt")
-
-    def __init__(
-        self,
-        record: dict[str, Any],
-        *,
-        payload: bytes | None = None,
-        result: bytes | None = None,
-        opened: int | None = None,
-        own_key: bool = False,
-        salt: str | None = None,
-        form: bytes | None = None,
-    ) -> None:
-        self.record = record
-        self.payload = payload
-        self.result = result
-        self.opened = opened
-        self.own_key = own_key
-        self.salt = salt
-        self.form = form
 
 
 class Draft:
@@ -107,7 +82,7 @@ class Draft:
 
     def clear(self) -> None:
         """Forget what was gathered: it is committed."""
-        self.lines: list[Line] = []
+        self.lines: list[Entry] = []
         self.delta: Delta | None = None
         self.creates: list[Commit] = []
         self.sent: list[Message] = []
@@ -224,7 +199,7 @@ class Draft:
             record["visit"] = visit
         if self.generation != 1:
             record["generation"] = self.generation
-        self.lines.append(Line(record))
+        self.lines.append(Entry(record))
         self.weight += 512
 
     def link_evidence(self, kept: list[Evidence], *, ids: Any, now: str) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from abstractruntime.core.canonical import chain_form, exact
 from abstractruntime.core.models import Effect, StepPlan, type_name
+from abstractruntime.core.values import value
 from abstractruntime.errors import InvalidPlan
 
 MAY_STAY = frozenset({"wait_event", "ask_user", "start_subworkflow"})
 """Effects that may omit the next node: the run then enters the same node again."""
 
 
-class Planned(NamedTuple):
+@value
+class Planned:
     """An effect as it will be recorded: `payload` decoded from `text`, shared with nobody.
 
     `form` is the payload's chain form: what its idempotency key and its commitment are made of.
@@ -33,13 +35,15 @@ class Planned(NamedTuple):
         return {"type": self.type, "payload": self.payload, "result_key": self.result_key}
 
 
-class Goto(NamedTuple):
+@value
+class Goto:
     """No effect: go to the next node."""
 
     next_node: str
 
 
-class Finish(NamedTuple):
+@value
+class Finish:
     """The run's output; it completes."""
 
     output: Any

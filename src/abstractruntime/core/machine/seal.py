@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from abstractruntime.core import chain
 from abstractruntime.core.canonical import chain_form
+from abstractruntime.core.commit import Entry
 from abstractruntime.core.machine.assemble import Sealer
-from abstractruntime.core.machine.draft import Line
 
 _REMEMBERED = 1024
 
@@ -18,7 +18,7 @@ class NoSealer:
     def new_salt(self) -> str | None:
         return None
 
-    def seal(self, line: Line, prev_hash: str | None) -> str | None:
+    def seal(self, entry: Entry, prev_hash: str | None) -> str | None:
         return None
 
 
@@ -32,14 +32,14 @@ class ChainSealer:
     def new_salt(self) -> str | None:
         return self._salt().hex()
 
-    def seal(self, line: Line, prev_hash: str | None) -> str | None:
-        record = line.record
+    def seal(self, entry: Entry, prev_hash: str | None) -> str | None:
+        record = entry.record
         salts: dict[str, str] = {}
         commitments: dict[str, str] = {}
         effect = record["effect"]
         if effect is not None and effect["payload"] is not None:
-            salts["payload"] = salt = line.salt or self._salt().hex()
-            commitments["payload"] = self._payload(salt, line)
+            salts["payload"] = salt = entry.salt or self._salt().hex()
+            commitments["payload"] = self._payload(salt, entry)
         if record["result"] is not None:
             salts["result"] = salt = self._salt().hex()
             commitments["result"] = chain.commitment(salt, chain_form(record["result"]))
@@ -53,13 +53,13 @@ class ChainSealer:
             record["salts"] = salts
         return str(record["record_hash"])
 
-    def _payload(self, salt: str, line: Line) -> str:
+    def _payload(self, salt: str, entry: Entry) -> str:
         """The commitment of a step's payload: made once, used by every record of the step."""
         known = self._payloads.get(salt)
         if known is None:
             if len(self._payloads) >= _REMEMBERED:
                 self._payloads.clear()
-            form = line.form or chain_form(line.record["effect"]["payload"])
+            form = entry.form or chain_form(entry.record["effect"]["payload"])
             known = self._payloads[salt] = chain.commitment(salt, form)
         return known
 
@@ -70,8 +70,8 @@ class PlainSealer:
     def new_salt(self) -> str | None:
         return None
 
-    def seal(self, line: Line, prev_hash: str | None) -> str | None:
-        record = line.record
+    def seal(self, entry: Entry, prev_hash: str | None) -> str | None:
+        record = entry.record
         record["prev_hash"] = prev_hash
         record["record_hash"] = chain.compute_record_hash(record=record, prev_hash=prev_hash)
         return str(record["record_hash"])

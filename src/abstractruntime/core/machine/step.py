@@ -7,8 +7,9 @@ from typing import Any
 
 from abstractruntime.core.canonical import exact
 from abstractruntime.core.checkpoint import MAIN, OpenStep, OpenWait
+from abstractruntime.core.commit import Entry
 from abstractruntime.core.identifiers import checked
-from abstractruntime.core.machine.draft import Draft, Line
+from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.machine.plan import Planned
 from abstractruntime.core.machine.table import Move
 from abstractruntime.core.models import WaitState, wait_from_dict, wait_to_dict
@@ -45,9 +46,7 @@ def intend(
     record = _record(draft, step, "started", now)
     if step.next_node is not None:
         record["next_node"] = step.next_node
-    draft.lines.append(
-        Line(record, payload=planned.text, own_key=own_key, salt=salt, form=planned.form)
-    )
+    draft.lines.append(Entry(record, planned.text, None, None, own_key, salt, planned.form))
     draft.weight += len(planned.text)
     return step
 
@@ -142,7 +141,7 @@ def close(draft: Draft) -> None:
 def _line(
     draft: Draft, step: OpenStep, record: dict[str, Any], result: bytes | None = None
 ) -> None:
-    draft.lines.append(Line(record, result=result, opened=step.opened, salt=step.salt))
+    draft.lines.append(Entry(record, None, result, step.opened, False, step.salt))
     draft.weight += 512 + (0 if result is None else len(result))
 
 

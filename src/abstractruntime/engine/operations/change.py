@@ -7,7 +7,7 @@ from collections.abc import Callable
 from abstractruntime.core.machine.assemble import assemble
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.engine.load import load_draft
-from abstractruntime.engine.requests import Flow, Write
+from abstractruntime.engine.requests import Flow
 from abstractruntime.engine.settings import Settings
 from abstractruntime.errors import RevisionConflict
 
@@ -31,7 +31,7 @@ def change(
             return draft
         commit = assemble(draft, settings.sealer, now=settings.now())
         try:
-            yield Write(commit)
+            yield commit
         except RevisionConflict:
             if again:
                 continue

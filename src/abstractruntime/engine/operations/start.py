@@ -7,7 +7,7 @@ from typing import Any
 from abstractruntime.core.identifiers import checked
 from abstractruntime.core.spec import WorkflowSpec
 from abstractruntime.engine.children import new_run
-from abstractruntime.engine.requests import Flow, Write
+from abstractruntime.engine.requests import Flow
 from abstractruntime.engine.settings import Settings
 from abstractruntime.errors import InvalidWorkflow
 
@@ -45,6 +45,6 @@ def start(
         session_id=session_id,
         parent_run_id=parent_run_id,
     )
-    yield Write(commit)
+    yield commit
     settings.hooks.committed(commit)
     return commit.run_id

@@ -12,12 +12,13 @@ it has a reference instead:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
 from abstractruntime.core.commit import Commit, Entry
 from abstractruntime.core.splice import splices
+from abstractruntime.core.values import value
 from abstractruntime.storage.relational.texts import strict_text_of
 from abstractruntime.storage.relational.trail import Spot
 
@@ -50,7 +51,8 @@ Recall = Callable[[Spot], bytes]
 """Gives the payload text that stands at a spot."""
 
 
-class Fresh(NamedTuple):
+@value
+class Fresh:
     """A large payload that was just written, and the spot of the one it follows."""
 
     spot: Spot
@@ -58,7 +60,8 @@ class Fresh(NamedTuple):
     instead_of: Spot | None
 
 
-class Lines(NamedTuple):
+@value
+class Lines:
     """The records of one commit as a log row holds them.
 
     payloads  see Trail.payloads, after this commit

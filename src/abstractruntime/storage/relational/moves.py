@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from abstractruntime.core.commit import Commit, Message
 from abstractruntime.core.models import RunStatus
+from abstractruntime.core.values import value
 from abstractruntime.storage.relational.heads import thin_change
 from abstractruntime.storage.relational.lines import MOST_DELTAS, Lines, Recall, lines_of, outweighs
 from abstractruntime.storage.relational.texts import strict_text_of, text_of
@@ -17,7 +18,8 @@ _LEAST_WEIGHT: Final = 12_288
 """A chain of fewer bytes is read as fast as a whole state: no new base for its sake."""
 
 
-class Move(NamedTuple):
+@value
+class Move:
     """The values of one commit, but for the number of a run that is yet to be created.
 
     state   revision, updated_at, current_node, base, weight, payloads, head, vars
@@ -86,7 +88,8 @@ def move_of(commit: Commit, before: Trail | None, recall: Recall) -> Move:
     listed = listed_of(run)
     still = before is not None and run.status is RunStatus.RUNNING and listed == before.listed
     written = size if log_vars is not None else 0
-    return Move(state, log, lines, listed, names_of(run), before, still, len(lines.text) + written)
+    weighs = len(lines.text) + written
+    return Move(state, log, lines, listed, names_of(run), before, still, weighs)
 
 
 def message_values(message: Message) -> tuple[Any, ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from abstractruntime.core import times
 from abstractruntime.core.models import RunState
+from abstractruntime.core.values import value
 from abstractruntime.storage.relational.database import Row
 
 LIVE: Final = frozenset({"running", "waiting"})
@@ -13,7 +14,8 @@ _MOST_TRAILS = 16_384
 _MOST_TEXT_BYTES = 32 * 1024 * 1024
 
 
-class Trail(NamedTuple):
+@value
+class Trail:
     """The stored row as of `revision`, but for its large values.
 
     number   the row's key
