@@ -96,7 +96,8 @@ def chain_form(value: Any) -> bytes:
 
     It takes what the stdlib takes (NaN too), and integers longer than the stdlib agrees to write.
     """
-    if _plain(value, _FORM_DEPTH, _ALIKE):
+    flat = type(value) is dict and _ATOMS.issuperset(map(type, value.values()))
+    if flat or _plain(value, _FORM_DEPTH, _ALIKE):
         try:
             return orjson.dumps(value, None, orjson.OPT_SORT_KEYS)
         except TypeError:

@@ -155,12 +155,15 @@ class Checkpoint:
 
     def wake_at(self, until: str | None) -> str | None:
         """When the run is due to be moved by a clock: its wait's `until`, a retry, its queue."""
-        times = [step.wake_at for step in self.open_steps.values() if step.wake_at is not None]
-        if self.queued_at is not None:
-            times.append(self.queued_at)
+        earliest = self.queued_at
         if until is not None:
-            times.append(normal(until, what="waiting.until"))
-        return min(times, default=None)
+            until = normal(until, what="waiting.until")
+            earliest = until if earliest is None else min(earliest, until)
+        for step in self.open_steps.values():
+            at = step.wake_at
+            if at is not None and (earliest is None or at < earliest):
+                earliest = at
+        return earliest
 
     def to_dict(self, *, payloads: bool = True) -> dict[str, Any]:
         """Compact JSON form: what stands at its default is left out, `evidence` always."""

@@ -106,7 +106,11 @@ class Commit:
 
 @value
 class Loaded:
-    """A run as a store gives it: shares nothing with the store; `encoding` is that of its vars."""
+    """A run as a store gives it: shares nothing with the store; `encoding` is that of its vars.
+
+    `head` is core.head.head_of(run), where the store has it at hand.
+    """
 
     run: RunState
     encoding: Encoding
+    head: dict[str, Any] | None = None

@@ -42,15 +42,14 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, An
     `checkpoint` holds its changed keys except visits, `gone` the checkpoint keys that vanished;
     `visits` holds changed counters, or stands whole under "checkpoint" when one went away.
     """
-    public = {
-        name: value
-        for name, value in after.items()
-        if name != "checkpoint" and before.get(name) != value
-    }
+    public, kernel = {}, {}
     old, new = before["checkpoint"], after["checkpoint"]
-    kernel = {
-        name: value for name, value in new.items() if name != "visits" and old.get(name) != value
-    }
+    for name, value in after.items():
+        if name != "checkpoint" and before.get(name) != value:
+            public[name] = value
+    for name, value in new.items():
+        if name != "visits" and old.get(name) != value:
+            kernel[name] = value
     result: dict[str, Any] = {}
     old_visits, new_visits = old.get("visits", {}), new.get("visits", {})
     if old_visits is not new_visits and old_visits != new_visits:
@@ -86,9 +85,11 @@ def run_from_head(
     head: Mapping[str, Any],
     vars: dict[str, Any],
     payloads: Mapping[str, Any] | None = None,
+    *,
+    evidence: int = 0,
 ) -> RunState:
     """A run from its fixed fields, head and vars; `payloads` are those of open steps, by branch."""
-    kernel = dict(head["checkpoint"])
+    kernel = {**head["checkpoint"], "evidence": evidence}
     if payloads:
         kernel["open_steps"] = {
             branch: {**step, "effect": {**step["effect"], "payload": payloads[branch]}}

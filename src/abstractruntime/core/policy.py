@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from abstractruntime.core.canonical import key_form
 from abstractruntime.core.models import Effect, EffectType, RunState, type_name
@@ -124,11 +124,21 @@ def compute_idempotency_key(*, run_id: str, node_id: str, effect: Effect) -> str
     return step_key(run_id=run_id, node_id=node_id, effect=effect, visit=1)
 
 
+class Asked(Protocol):
+    """Whatever says which effect is asked for."""
+
+    @property
+    def type(self) -> EffectType | str: ...
+
+    @property
+    def payload(self) -> Any: ...
+
+
 def step_key(
     *,
     run_id: str,
     node_id: str,
-    effect: Effect,
+    effect: Asked,
     visit: int,
     branch: str = "",
     generation: int = 1,

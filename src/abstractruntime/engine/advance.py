@@ -283,7 +283,7 @@ class Mover:
     def stop(self) -> Flow[RunState]:
         """Commit what is open and let go of the run."""
         draft = self.draft
-        parked = draft.run.status is RunStatus.RUNNING and draft.checkpoint(0).wake_at(None) is None
+        parked = draft.run.status is RunStatus.RUNNING and not draft.wakes
         if self.depth and parked:
             # A parent awaits this run: schedulers go on with it, though no host does.
             draft.queued_at = self.now()

@@ -7,16 +7,23 @@ the turn is over; the writer takes them as one batch while the loop sleeps, and 
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, ref
 
 from abstractruntime.core.commit import Commit
 from abstractruntime.storage.base import Handle, Store
 
-if TYPE_CHECKING:
-    import asyncio
+
+class Uncancelled(asyncio.Future[None]):
+    """A commit on its way, which nothing calls back.
+
+    A task that awaits it and is cancelled gets its CancelledError when the result is there.
+    """
+
+    def cancel(self, msg: object = None) -> bool:
+        return False
 
 
 class Crossing:
@@ -24,15 +31,14 @@ class Crossing:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = ref(loop)
-        self._leaving: list[tuple[Store, Commit, asyncio.Future[None]]] = []
-        self._returned: deque[tuple[Handle, asyncio.Future[None]]] = deque()
+        self._leaving: list[tuple[Store, Commit, Uncancelled]] = []
+        self._returned: deque[tuple[Handle, Uncancelled]] = deque()
         self._woken = False
 
-    def send(
-        self, store: Store, commit: Commit, loop: asyncio.AbstractEventLoop
-    ) -> asyncio.Future[None]:
+    def send(self, store: Store, commit: Commit) -> Uncancelled:
         """A future of the commit, which is submitted when this turn of the loop is over."""
-        future: asyncio.Future[None] = loop.create_future()
+        loop = asyncio.get_running_loop()
+        future = Uncancelled(loop=loop)
         if not self._leaving:
             loop.call_soon(self._depart)
         self._leaving.append((store, commit, future))
@@ -49,10 +55,10 @@ class Crossing:
             else:
                 handle.add_done_callback(self._arrival(handle, future))
 
-    def _arrival(self, handle: Handle, future: asyncio.Future[None]) -> Callable[[], None]:
+    def _arrival(self, handle: Handle, future: Uncancelled) -> Callable[[], None]:
         return lambda: self._back(handle, future)
 
-    def _back(self, handle: Handle, future: asyncio.Future[None]) -> None:
+    def _back(self, handle: Handle, future: Uncancelled) -> None:
         self._returned.append((handle, future))
         loop = self._loop()
         if not self._woken and loop is not None:

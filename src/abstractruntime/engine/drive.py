@@ -11,13 +11,14 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from abstractruntime.core.commit import Commit
-from abstractruntime.engine.crossing import crossing_of
 from abstractruntime.engine.requests import Flow, Read, Spawn
 from abstractruntime.storage.base import Capability, Store
 
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Executor
+
+    from abstractruntime.engine.crossing import Uncancelled
 
 T = TypeVar("T")
 
@@ -61,6 +62,8 @@ async def adrive(flow: Flow[T], store: Store, executor: Executor | None = None) 
     """
     import asyncio
 
+    from abstractruntime.engine.crossing import crossing_of
+
     loop = asyncio.get_running_loop()
     crossing = crossing_of(loop)
     quick = Capability.QUICK_READS in store.capabilities
@@ -80,7 +83,7 @@ async def adrive(flow: Flow[T], store: Store, executor: Executor | None = None) 
         try:
             kind = type(request)
             if kind is Commit:
-                cancelled, failure = await _written(crossing.send(store, request, loop), cancelled)
+                cancelled, failure = await _written(crossing.send(store, request), cancelled)
             elif kind is Read and quick:
                 answer = request.ask(store)
             elif kind is Read:
@@ -101,17 +104,17 @@ async def adrive(flow: Flow[T], store: Store, executor: Executor | None = None) 
 
 
 async def _written(
-    future: asyncio.Future[None], cancelled: BaseException | None
+    commit: Uncancelled, cancelled: BaseException | None
 ) -> tuple[BaseException | None, BaseException | None]:
     """Wait for a commit: (the cancellation still to be thrown in, what to throw in now)."""
     import asyncio
 
     try:
-        await asyncio.shield(future)
+        await commit
     except asyncio.CancelledError as error:
-        # The flow must not end before what it has in flight: it could be done again.
-        await _ended(future)
-        refused = future.exception()
+        # It comes when the commit has its result: the flow must not end before, or what it has in
+        # flight could be done again.
+        refused = commit.exception()
         return (None, error) if refused is None else (error, refused)
     except Exception as refused:
         return cancelled, refused
@@ -119,10 +122,10 @@ async def _written(
 
 
 async def _ended(future: asyncio.Future[Any]) -> BaseException | None:
-    """Wait for what nothing can stop, a sync handler or a commit; the cancellation that came.
+    """Wait for a sync handler, which nothing can stop; the cancellation that came.
 
-    A handler's is thrown in after the next commit, so that the outcome is kept and the step is not
-    begun again while its thread still runs.
+    It is thrown in after the next commit, so that the outcome is kept and the step is not begun
+    again while its thread still runs.
     """
     import asyncio
 

@@ -45,12 +45,13 @@ class StartChild:
 class Perform:
     """The decision to perform something outside: `function(*arguments)` by `handler` rules.
 
-    `touches_vars`: it is given the run and may change its vars.
+    `touches_vars`: it is given the run and may change its vars. `wants_step`: and the StepContext.
     """
 
-    invoke: Callable[[RunState, Effect, str | None, StepContext], Any]
+    invoke: Callable[[RunState, Effect, str | None, StepContext | None], Any]
     awaits: bool
     touches_vars: bool = True
+    wants_step: bool = False
 
 
 @value
@@ -102,7 +103,9 @@ class EffectRegistry:
 def _performer(handler: EffectHandler) -> Perform:
     wants_next, wants_step = _arity(handler)
 
-    def invoke(run: RunState, effect: Effect, next_node: str | None, step: StepContext) -> Any:
+    def invoke(
+        run: RunState, effect: Effect, next_node: str | None, step: StepContext | None
+    ) -> Any:
         named = {"step": step} if wants_step else {}
         if wants_next:
             return handler(run, effect, next_node, **named)
@@ -110,7 +113,7 @@ def _performer(handler: EffectHandler) -> Perform:
 
     call = getattr(handler, "__call__", handler)  # noqa: B004
     awaits = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
-    return Perform(invoke, awaits)
+    return Perform(invoke, awaits, wants_step=wants_step)
 
 
 def _arity(handler: EffectHandler) -> tuple[bool, bool]:
@@ -135,7 +138,7 @@ def attempt(
     effect: Mapping[str, Any],
     text: bytes,
     next_node: str | None,
-    step: StepContext,
+    step: StepContext | None,
 ) -> Spawn:
     """The request of one attempt. The handler gets a payload of its own."""
     request = Effect(_typed(effect["type"]), decode(text), effect["result_key"])

@@ -31,14 +31,14 @@ def step_key(mover: Mover, planned: Planned) -> str:
     """The idempotency key of the step about to begin; InvalidIdentifier for a bad own key."""
     draft, settings = mover.draft, mover.settings
     run = draft.run
-    effect = Effect(planned.type, planned.payload, planned.result_key)
     if settings.own_keys:
+        effect = Effect(planned.type, planned.payload, planned.result_key)
         key = settings.policy.idempotency_key(run=run, node_id=run.current_node, effect=effect)
         return checked(key, "idempotency_key")
     return policy_key(
         run_id=run.run_id,
         node_id=run.current_node,
-        effect=effect,
+        effect=planned,
         visit=draft.visit(),
         generation=draft.generation,
         payload_form=_key_form(planned),
@@ -146,14 +146,7 @@ def _attempts(mover: Mover, open_step: OpenStep, perform: Perform, text: bytes) 
     """Make attempts until one completes, waits, or the policy gives up; False: one is due later."""
     while True:
         run = mover.draft.run
-        context = StepContext(
-            run.run_id,
-            open_step.node_id,
-            open_step.visit,
-            open_step.step_id,
-            open_step.key,
-            open_step.attempt,
-        )
+        context = _context(run.run_id, open_step) if perform.wants_step else None
         yield attempt(perform, run, open_step.effect, text, open_step.next_node, context)
         _, said = yield NEXT
         before = mover.draft.encoding
@@ -173,6 +166,17 @@ def _attempts(mover: Mover, open_step: OpenStep, perform: Perform, text: bytes) 
             yield NextEvent(delay)
         open_step = step.retry(mover.draft, later, now=mover.now())
         yield from mover.commit(mover.me)
+
+
+def _context(run_id: str, open_step: OpenStep) -> StepContext:
+    return StepContext(
+        run_id,
+        open_step.node_id,
+        open_step.visit,
+        open_step.step_id,
+        open_step.key,
+        open_step.attempt,
+    )
 
 
 def _absorbed(

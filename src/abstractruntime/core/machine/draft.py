@@ -61,7 +61,9 @@ class Draft:
         at = run.checkpoint or Checkpoint()
         self.run = run
         self.encoding = loaded.encoding
-        self.head: dict[str, Any] | None = head_of(run) if at.revision else None
+        self.head: dict[str, Any] | None = None
+        if at.revision:
+            self.head = loaded.head or head_of(run)
         self.revision = at.revision
         self.generation = at.generation
         self.visits: Mapping[str, int] = at.visits
@@ -105,6 +107,13 @@ class Draft:
             and self.driver is None
             and not self.open_steps
             and self.queued_at is None
+        )
+
+    @property
+    def wakes(self) -> bool:
+        """Whether a clock moves the run, be it for a retry or from a queue."""
+        return self.queued_at is not None or any(
+            step.wake_at is not None for step in self.open_steps.values()
         )
 
     def become(self, move: Move) -> None:

@@ -43,14 +43,16 @@ def _perform(function: Callable[..., Any]) -> Perform:
     except (TypeError, ValueError):
         wants_step = False
 
-    def invoke(run: RunState, effect: Effect, _: str | None, step: StepContext) -> EffectOutcome:
+    def invoke(
+        run: RunState, effect: Effect, _: str | None, step: StepContext | None
+    ) -> EffectOutcome:
         arguments = effect.payload.get("arguments") or {}
         if wants_step:
             return EffectOutcome.completed(function(**arguments, step=step))
         return EffectOutcome.completed(function(**arguments))
 
     async def invoke_async(
-        run: RunState, effect: Effect, _: str | None, step: StepContext
+        run: RunState, effect: Effect, _: str | None, step: StepContext | None
     ) -> EffectOutcome:
         arguments = effect.payload.get("arguments") or {}
         if wants_step:
@@ -58,5 +60,5 @@ def _perform(function: Callable[..., Any]) -> Perform:
         return EffectOutcome.completed(await function(**arguments))
 
     if inspect.iscoroutinefunction(function):
-        return Perform(invoke_async, awaits=True, touches_vars=False)
-    return Perform(invoke, awaits=False, touches_vars=False)
+        return Perform(invoke_async, awaits=True, touches_vars=False, wants_step=wants_step)
+    return Perform(invoke, awaits=False, touches_vars=False, wants_step=wants_step)

@@ -25,7 +25,8 @@ class Move:
     state   revision, updated_at, current_node, base, weight, payloads, head, vars
     log     head, delta, vars, records
     before  None: the run is created
-    still   no indexed column changes
+    how     the statement for the run's row: one that touches no index it need not
+    touched the values of `listed` that it sets
     """
 
     state: tuple[Any, ...]
@@ -34,7 +35,8 @@ class Move:
     listed: tuple[Any, ...]
     names: tuple[str | None, ...]
     before: Trail | None
-    still: bool
+    how: str
+    touched: tuple[Any, ...]
     size: int
 
     def after(self, number: int) -> Trail:
@@ -86,10 +88,15 @@ def move_of(commit: Commit, before: Trail | None, recall: Recall) -> Move:
         lines.text.decode(),
     )
     listed = listed_of(run)
-    still = before is not None and run.status is RunStatus.RUNNING and listed == before.listed
+    how, touched = "turn_run", listed
+    if before is not None and run.status is RunStatus.RUNNING:
+        if listed == before.listed:
+            how, touched = "move_run", ()
+        elif listed[:-1] == before.listed[:-1]:
+            how, touched = "hand_run", listed[-1:]
     written = size if log_vars is not None else 0
     weighs = len(lines.text) + written
-    return Move(state, log, lines, listed, names_of(run), before, still, weighs)
+    return Move(state, log, lines, listed, names_of(run), before, how, touched, weighs)
 
 
 def message_values(message: Message) -> tuple[Any, ...]:

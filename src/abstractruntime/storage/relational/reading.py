@@ -28,7 +28,7 @@ def loaded(read: Read, row: Row) -> Loaded:
     """A run whole from a row of the query `run`."""
     head, text = _state(read, row)
     encoding, vars = Encoding.parse(text)
-    return Loaded(_run(read, row, head, vars, payloads=True), encoding)
+    return Loaded(_run(read, row, head, vars, payloads=True), encoding, head)
 
 
 def loaded_at(read: Read, row: Row, revision: int) -> Loaded:
@@ -44,7 +44,7 @@ def loaded_at(read: Read, row: Row, revision: int) -> Loaded:
         )
     head, text = _rebuilt(read, run_id, number, rows[0][0], revision)
     encoding, vars = Encoding.parse(text)
-    return Loaded(_run(read, row, head, vars, payloads=True), encoding)
+    return Loaded(_run(read, row, head, vars, payloads=True), encoding, head)
 
 
 def listed(read: Read, row: Row) -> RunState:
@@ -143,7 +143,6 @@ def _run(
 ) -> RunState:
     number, run_id = row[:2]
     kernel = head["checkpoint"]
-    kernel["evidence"] = row[7]
     found: dict[str, Any] = {}
     steps = kernel.get("open_steps")
     if steps and payloads:
@@ -151,4 +150,4 @@ def _run(
         for branch, step in steps.items():
             found[branch] = rows.effect(step["opened"], step["step_id"]).get("payload")
     fixed = dict(zip(_FIXED, row[1:7], strict=True))
-    return run_from_head(fixed, head, vars, found)
+    return run_from_head(fixed, head, vars, found, evidence=row[7])

@@ -129,10 +129,7 @@ def _write_move(session: Session, commit: Commit, move: Move) -> int:
         number = _insert_run(session, commit, move)
     else:
         number = before.number
-        if move.still:
-            moved = session.run("move_run", (number, commit.run_id, *state))
-        else:
-            moved = session.run("turn_run", (number, commit.run_id, *state, *move.listed))
+        moved = session.run(move.how, (number, commit.run_id, *state, *move.touched))
         if not moved:
             raise refusal(session, commit)
         if move.names != before.names:

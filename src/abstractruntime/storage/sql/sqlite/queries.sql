@@ -18,6 +18,13 @@ UPDATE runs SET
     base = ?6, weight = ?7, payloads = ?8, head = ?9, vars = ?10
 WHERE number = ?1 AND revision = ?3 - 1 AND run_id = ?2;
 
+-- name: hand_run
+-- As move_run, and whether it is driven.
+UPDATE runs SET
+    revision = ?3, updated_at = ?4, current_node = ?5,
+    base = ?6, weight = ?7, payloads = ?8, head = ?9, vars = ?10, driven = ?11
+WHERE number = ?1 AND revision = ?3 - 1 AND run_id = ?2;
+
 -- name: turn_run
 -- As move_run, and what listing asks about.
 UPDATE runs SET
