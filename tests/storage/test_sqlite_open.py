@@ -34,8 +34,10 @@ def test_the_pragmas_that_make_it_durable_are_in_force(
     tmp_path: Path, durability: str, level: int
 ) -> None:
     with open_sqlite(tmp_path / "runs.db", durability=durability) as store:
+        unused = store.facts()
         store.commit(Script("r").commit())
         facts = store.facts()
+    assert unused == facts
     assert facts["journal_mode"] == "wal"
     assert facts["synchronous"] == level
     assert facts["busy_timeout"] == 30_000

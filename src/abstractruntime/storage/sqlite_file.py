@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -88,13 +89,17 @@ class SqliteSession:
         if fault is not None:
             raise fault
         if self._connection is None:
-            connection = self._database.connect()
-            self._connection = connection
+            self._connection = connection = self._open()
             self._execute = connection.cursor().execute
             self._changes = connection.changes
-            _set(connection, "cache_size", -_WRITER_CACHE_KIB)
-            self._synchronous(self._level)
+            self._in_force = self._level
         return self._connection
+
+    def _open(self) -> apsw.Connection:
+        connection = self._database.connect()
+        _set(connection, "cache_size", -_WRITER_CACHE_KIB)
+        _set(connection, "synchronous", self._level)
+        return connection
 
     def _synchronous(self, level: int) -> None:
         assert self._connection is not None
@@ -102,20 +107,11 @@ class SqliteSession:
         self._in_force = level
 
     def facts(self) -> dict[str, Any]:
-        """Pragmas as they are in force."""
-        connection = self._connection
-        if connection is None:
-            return {}
-        names = (
-            "journal_mode",
-            "synchronous",
-            "busy_timeout",
-            "wal_autocheckpoint",
-            "page_size",
-            "user_version",
-            "application_id",
-        )
-        return {name: connection.pragma(name) for name in names}
+        """Pragmas as they are in force, or will be once something is written."""
+        if self._connection is not None:
+            return _pragmas(self._connection)
+        with closing(self._open()) as connection:
+            return _pragmas(connection)
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -181,11 +177,15 @@ class SqliteFile:
                 raise self.fault(error) from error
 
     def facts(self) -> dict[str, Any]:
+        try:
+            pragmas = self.session.facts()
+        except self._apsw.Error as error:
+            raise self.fault(error) from error
         return {
             "path": self.path,
             "durability": self._durability,
             "library": f"SQLite {self._apsw.sqlite_lib_version()} by apsw",
-            **self.session.facts(),
+            **pragmas,
         }
 
     # -- connections
@@ -369,6 +369,19 @@ def _set(connection: apsw.Connection, name: str, value: Any) -> None:
             recorded=value,
             found=found,
         )
+
+
+def _pragmas(connection: apsw.Connection) -> dict[str, Any]:
+    names = (
+        "journal_mode",
+        "synchronous",
+        "busy_timeout",
+        "wal_autocheckpoint",
+        "page_size",
+        "user_version",
+        "application_id",
+    )
+    return {name: connection.pragma(name) for name in names}
 
 
 def _make_folders(folder: Path) -> None:
