@@ -113,12 +113,12 @@ class MemoryStore(Store):
     def _run(self, row: Row, revision: int, vars: dict[str, Any]) -> RunState:
         head = row.head_at(revision)
         kernel = head["checkpoint"]
-        kernel["evidence"] = len(self._evidence.get(row.run_id, ()))
         payloads = {
             branch: row.payload(step["opened"], step["step_id"])
             for branch, step in kernel.get("open_steps", {}).items()
         }
-        return run_from_head(decode(row.fixed), head, vars, payloads)
+        kept = len(self._evidence.get(row.run_id, ()))
+        return run_from_head(decode(row.fixed), head, vars, payloads, evidence=kept)
 
     def submit(self, commit: Commit) -> Done:
         """Written when this returns: the handle's result is there."""
