@@ -63,15 +63,16 @@ class Point:
 
 Named = namedtuple("Named", "a")
 
-JSON = st.recursive(
+SCALARS = (
     st.none()
     | st.booleans()
     | st.integers()
     | st.integers(min_value=-(2**80), max_value=2**80)
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=25,
+    | st.text()
+)
+JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=25
 )
 
 
@@ -272,6 +273,7 @@ def test_everything_else_is_refused_with_its_place_and_type(value: Any, named: s
         ([None, 0.5, *[1] * 50, value], "$[52]"),
         (({"a": (value,)},), "$[0].a[0]"),
         ({str(n): n for n in range(40)} | {"last": value}, "$.last"),
+        ([list(range(40)), [value]], "$[1][0]"),
     ):
         with pytest.raises(NotJson) as caught:
             encode(holder)

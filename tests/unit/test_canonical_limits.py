@@ -68,7 +68,7 @@ def test_a_container_inside_itself_is_named_by_where_it_comes_again() -> None:
     items: list[Any] = [1]
     items.append({"again": items})
     assert path_of({"a": items}) == "$.a[1].again"
-    with pytest.raises(NotJson, match="contains itself"):
+    with pytest.raises(NotJson, match=r"^\$\[1\]\.again contains itself$"):
         encode(items)
     thing: dict[str, Any] = {}
     thing["me"] = thing
@@ -90,7 +90,15 @@ def test_sharing_that_doubles_with_every_level_is_stopped() -> None:
     bomb: Any = []
     for _ in range(100):
         bomb = [bomb, bomb]
-    assert path_of(bomb, LimitExceeded, max_bytes=100_000) == "$"
+    with pytest.raises(LimitExceeded) as caught:
+        encode(bomb, max_bytes=100_000)
+    assert caught.value.where["path"] == "$"
+    assert str(caught.value) == ("$ takes more than 100000 bytes as JSON; the limit is 100000")
+
+
+def test_what_stands_behind_more_items_than_fit_is_not_looked_at() -> None:
+    for count, error in ((45, NotJson), (55, LimitExceeded)):
+        path_of(((), [1] * count, object()), error, max_bytes=100)
 
 
 @pytest.mark.parametrize("inside", ["", 2**70, (1,)])

@@ -45,6 +45,17 @@ def test_what_is_not_json_is_refused_with_a_plain_value_error(text: str) -> None
             decode(text.encode())
 
 
+@pytest.mark.parametrize("text", ["\ud800", "[\udfff,100000000000000000000000]", "[1,]"])
+def test_what_is_not_json_is_refused_as_the_json_library_does(text: str) -> None:
+    with pytest.raises(json.JSONDecodeError):
+        decode(text)
+
+
+def test_a_long_number_beyond_floats_is_shown_by_its_first_digits() -> None:
+    with pytest.raises(ValueError, match=rf"^number is infinity when .* double: {'1' * 40}$"):
+        decode(f"{'1' * 400}.5")
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

@@ -1,6 +1,7 @@
 """Redaction takes values out of a record and leaves the chain, and nothing can hide behind it."""
 
 import json
+from hashlib import sha256
 from itertools import chain as flatten
 from itertools import combinations
 from typing import Any
@@ -8,9 +9,23 @@ from typing import Any
 import pytest
 
 from abstractruntime.core.canonical import chain_form
-from abstractruntime.core.chain import commitment, redact, verify_ledger_chain
+from abstractruntime.core.chain import (
+    commitment,
+    compute_record_hash,
+    redact,
+    verify_ledger_chain,
+)
 from abstractruntime.errors import InvalidInput
-from tests.unit.test_chain import FIELDS, VALUES, ledger, record_1, record_2, salt_of, types
+from tests.unit.test_chain import (
+    FIELDS,
+    VALUES,
+    canonical,
+    ledger,
+    record_1,
+    record_2,
+    salt_of,
+    types,
+)
 
 SUBSETS = list(flatten.from_iterable(combinations(FIELDS, size) for size in range(4)))
 
@@ -140,6 +155,21 @@ def test_salts_and_redactions_of_no_value_are_found() -> None:
     for value in (None, 1, "ab" * 32, record["redacted"]["result"].upper()):
         assert types([{**record, "redacted": {"result": value}}]) != []
     assert types([{**record, "redacted": {"error": record["redacted"]["result"]}}]) != []
+
+
+def test_a_table_is_an_object_and_nothing_that_could_be_made_one() -> None:
+    record = record_2(3, None, *FIELDS)
+    pairs = [list(pair) for pair in record["salts"].items()]
+    assert types([{**record, "salts": pairs}]) == [(0, "record_hash_mismatch")]
+
+
+def test_what_has_no_salt_or_no_value_is_hashed_as_the_rule_says() -> None:
+    record = {**record_2(0, None), "result": [1]}
+    stray = {"salts": "x", "redacted": {"error": 1}}
+    hashed = {key: record[key] for key in record if key not in ("record_hash", "signature")}
+    hashed |= {"result": {"unsalted": [1]}, "astray": [{"": "x"}, {"error": 1}]}
+    found = compute_record_hash(record={**record, **stray}, prev_hash=None)
+    assert found == sha256(canonical(hashed)).hexdigest()
 
 
 def test_a_record_without_effect_takes_no_commitment_of_a_payload() -> None:

@@ -119,6 +119,10 @@ def test_objects_smaller_than_2_kib_are_one_value(size: int, path: list[str]) ->
 def test_the_variables_themselves_are_always_told_apart(width: int) -> None:
     vars = {f"v{n}": "x" * (5000 // width) for n in range(width)} | {"n": 1}
     assert paths_after(vars, lambda live: live.update(n=2)) == [["n"]]
+    encoding, live = Encoding.parse(encode(vars))
+    live["n"] = 2
+    _, _, delta = stepped(encoding, live)
+    assert delta == [[["n"], "=", "2"]], "and as well when they were read from a store"
 
 
 def test_an_object_that_outgrows_or_undercuts_a_bound_is_treated_by_its_new_size() -> None:
@@ -153,6 +157,9 @@ def test_a_state_may_grow_large_and_shrink_small_again() -> None:
         live["p"] = "x" * size
         live["n"] += 1
         encoding, live, _ = stepped(encoding, live)
+        same_as, live, delta = stepped(encoding, live)
+        assert same_as is encoding
+        assert delta is None
         live["n"] += 1
         encoding, live, delta = stepped(encoding, live)
         large = encoding.size > SMALL_BYTES
@@ -169,6 +176,10 @@ def test_the_bound_between_small_and_large_is_4_kib() -> None:
         vars = {"n": 1, "p": "x" * (size - 14)}
         assert len(encode(vars)) == size
         assert paths_after(vars, lambda live: live.update(n=2)) == [path]
+        encoding, live = Encoding.parse(encode(vars))
+        live["n"] = 2
+        _, _, delta = stepped(encoding, live)
+        assert [edit[0] for edit in delta] == [path]
 
 
 def test_a_growing_list_between_counters_costs_what_is_added() -> None:

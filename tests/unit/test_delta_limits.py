@@ -91,6 +91,18 @@ def test_a_variable_may_be_200_deep(pad: str) -> None:
                     Encoding.of(live)
 
 
+def test_depth_counts_from_the_variable_on_wherever_in_it_something_changed() -> None:
+    vars = {"v": nest(2, lambda inside: {"k": inside, "p": PAD})}
+    for depth, fits in ((198, True), (199, False)):
+        encoding, live = began(vars)
+        live["v"]["k"]["k"] = nest(depth, lambda inside: [inside])
+        if fits:
+            stepped(encoding, live)
+        else:
+            with pytest.raises(LimitExceeded):
+                encoding.step(live)
+
+
 def test_what_was_stored_is_read_whatever_the_limits_are_today() -> None:
     deep = nest(200, lambda inside: [inside], 2**70)
     for vars in ({"v": deep}, {"v": deep, "p": PAD}):
@@ -122,6 +134,10 @@ def test_a_variable_may_take_16_mib() -> None:
         assert caught.value.where["path"] == "$.vars.v"
         assert f"takes {2**24 + 1} bytes" in str(caught.value)
         assert f"limit is {2**24}" in str(caught.value)
+    live["v"]["c"] = "y" * 2**24
+    with pytest.raises(LimitExceeded) as caught:
+        encoding.step(live)
+    assert caught.value.where["path"] == "$.vars.v", "the variable, not what is too large in it"
     small, _ = began({})
     with pytest.raises(LimitExceeded) as caught:
         small.step(live, path="$.x")

@@ -175,6 +175,48 @@ def test_a_chance_likeness_is_passed_over_for_the_long_one_behind_it() -> None:
     assert sum(len(text) for _, _, text in made) < 1800
 
 
+@pytest.mark.parametrize(
+    ("changed", "alike", "counts"),
+    [(20, 40, False), (20, 41, True), (600, 511, False), (600, 512, True)],
+)
+def test_equal_text_counts_if_it_is_long_or_more_than_twice_what_was_passed_over(
+    changed: int, alike: int, counts: bool
+) -> None:
+    before, between, behind = prose(2000), prose(alike, 7), prose(6000, 11)
+    old = f"{before}|{'1' * changed}{between}{'3' * 30}{behind}1"
+    new = f"{before}|{'2' * changed}{between}{'4' * 30}{behind}2"
+    made = found(old, new)
+    assert made is not None
+    places = [(at - 2001, removed) for at, removed, _ in made]
+    apart = [(0, changed), (changed + alike, 30)] if counts else [(0, changed + alike + 30)]
+    assert places == [*apart, (changed + alike + 30 + 6000, 1)]
+
+
+@pytest.mark.parametrize("head", ["", prose(50, 9) + "|"])
+def test_the_shortest_text_that_counts_is_found_wherever_it_stands(head: str) -> None:
+    at, text = len(head), prose(26)
+    one, other = f"{head}11111111{text}1", f"{head}{text}2"
+    assert found(one, other) == [[at, 8, ""], [at + 34, 1, "2"]]
+    assert found(other, one) == [[at, 0, "11111111"], [at + 26, 1, "1"]]
+
+
+def test_a_character_that_ends_as_another_does_is_no_part_of_what_is_alike() -> None:
+    head, text = prose(50), prose(60, 9)
+    assert found(f"{head}é{text}1", f"{head}ũ{text}2") == [[50, 2, "ũ"], [112, 1, "2"]]
+
+
+def test_text_that_moved_too_far_is_not_looked_for() -> None:
+    a, b, extra = prose(20_000), prose(20_000, 3), prose(70_000, 11).upper()
+    made = found(f"1{a}|{b}1", f"2{a}%{extra}%{b}2")
+    assert made is not None
+    assert [(at, removed) for at, removed, _ in made] == [(0, 1), (20_001, 20_002)]
+
+
+def test_of_rows_that_are_all_alike_the_nearest_counts() -> None:
+    rows = '{"kind":"row","value":"always the same"},' * 20
+    assert found(f"[1{rows}1]", f"[2{rows}2]") == [[1, 1, "2"], [2 + len(rows), 1, "2"]]
+
+
 def test_texts_with_nothing_in_common_are_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = 0
     seek = splice._seek
@@ -198,7 +240,7 @@ def test_hostile_texts_are_done_in_bounded_work(period: int) -> None:
         assert made is None or len(made) <= 4097
 
 
-@pytest.mark.parametrize(("budget", "least", "most"), [(20_000, 3, 20), (1 << 40, 300, 302)])
+@pytest.mark.parametrize(("budget", "least", "most"), [(20_000, 3, 6), (1 << 40, 300, 302)])
 def test_what_is_looked_at_between_changes_is_counted(
     monkeypatch: pytest.MonkeyPatch, budget: int, least: int, most: int
 ) -> None:
@@ -209,6 +251,14 @@ def test_what_is_looked_at_between_changes_is_counted(
     made = found(old, new)
     assert made is not None
     assert least <= len(made) <= most
+
+
+def test_equal_text_behind_a_change_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splice, "_BUDGET", 10_000)
+    text = [prose(900, n * 500) for n in range(300)]
+    made = found("".join(f"<1{t}>" for t in text), "".join(f"<2{t}>" for t in text))
+    assert made is not None
+    assert 15 <= len(made) <= 25
 
 
 def test_more_splices_than_the_limit_end_in_one_for_the_rest(

@@ -9,9 +9,9 @@ later (`redact`) and the chain still verifies, while what is left stays protecte
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
@@ -19,12 +19,10 @@ from abstractruntime.core.canonical import chain_form
 from abstractruntime.errors import InvalidInput
 
 __all__ = [
-    "Commitment",
     "commitment",
     "committed_hash",
     "compute_record_hash",
     "redact",
-    "seal",
     "verify_ledger_chain",
 ]
 
@@ -34,13 +32,6 @@ _FIELDS: Final = ("payload", "result", "error")
 _ATOMS: Final = frozenset({str, int, bool, type(None)})
 _ATOMS_OR_BOX: Final = _ATOMS | {dict}
 _SALT: Final = re.compile("[0-9a-f]{32}")
-
-
-class Commitment(NamedTuple):
-    """A value's salted hash: all that the chain needs to know of the value. Both are hex."""
-
-    salt: str
-    digest: str
 
 
 # ---- linking
@@ -84,42 +75,6 @@ def committed_hash(record: Mapping[str, Any], commitments: Mapping[str, str]) ->
         except TypeError:  # a lone surrogate, a long integer
             pass
     return _hash(body)
-
-
-def seal(
-    head: Mapping[str, Any],
-    *,
-    prev_hash: str | None,
-    salt: Callable[[], bytes],
-    payload: bytes | Commitment | None = None,
-    result: bytes | None = None,
-    error: str | None = None,
-) -> tuple[str, dict[str, Commitment]]:
-    """The format 2 hash of a record given in parts, and the commitments made or used, by field.
-
-    `head` is the record without payload, result and error; payload and result are given as their
-    `chain_form`, or the payload as the commitment that an earlier record of its step has. `salt`
-    gives 16 fresh random bytes. The record is to be stored with "chain": 2, `prev_hash`, the hash
-    and, where there are any, "salts": {field: salt}.
-    """
-    made: dict[str, Commitment] = {}
-    if isinstance(payload, Commitment):
-        made["payload"] = payload
-    elif payload is not None:
-        made["payload"] = _commit(salt, payload)
-    if result is not None:
-        made["result"] = _commit(salt, result)
-    if error is not None:
-        made["error"] = _commit(salt, chain_form(error))
-    body = {**head, "result": None, "error": None, "prev_hash": prev_hash}
-    if body["effect"] is not None:
-        body["effect"] = {**body["effect"], "payload": None}
-    return committed_hash(body, {field: one.digest for field, one in made.items()}), made
-
-
-def _commit(salt: Callable[[], bytes], form: bytes) -> Commitment:
-    fresh = salt()
-    return Commitment(fresh.hex(), sha256(fresh + form).hexdigest())
 
 
 def _without(record: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
