@@ -16,6 +16,7 @@ from abstractruntime.core.models import RunState, RunStatus, StepRecord, WaitRea
 
 if TYPE_CHECKING:
     from abstractruntime.storage.artifacts import ArtifactStore
+    from abstractruntime.storage.leftovers import Leftover
     from abstractruntime.storage.snapshots import SnapshotStore
 
 
@@ -234,6 +235,14 @@ class Store(ABC):
     def facts(self) -> dict[str, Any]:
         """What is in force (durability, pragmas read back, versions), for `doctor`."""
         return {"url": self.url, "capabilities": sorted(c.value for c in self.capabilities)}
+
+    def check(self) -> list[str]:
+        """What the medium itself finds wrong with what it holds, for `doctor`; empty: nothing."""
+        return []
+
+    def leftovers(self, *, now_s: float) -> list[Leftover]:
+        """What lies in its folder and belongs to nothing, as of `now_s` (seconds of the epoch)."""
+        return []
 
     @abstractmethod
     def close(self) -> None:

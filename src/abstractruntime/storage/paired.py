@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -27,6 +28,7 @@ from abstractruntime.storage.artifacts import FileArtifactStore
 from abstractruntime.storage.base import Capability, LedgerStore, RunStore, Store
 from abstractruntime.storage.done import Done
 from abstractruntime.storage.json_files import JsonFileRunStore, JsonlLedgerStore
+from abstractruntime.storage.leftovers import Leftover, of_artifacts, of_folder
 from abstractruntime.storage.paired_journal import (
     evidence_in,
     evidence_record,
@@ -324,6 +326,12 @@ class PairedStore(Store):
 
     def changes(self) -> int:
         return self._writes
+
+    def leftovers(self, *, now_s: float) -> list[Leftover]:
+        if self._folder is None:
+            return []
+        base = Path(self._folder)
+        return [*of_folder(base, now_s=now_s), *of_artifacts(base / "artifacts", now_s=now_s)]
 
     def close(self) -> None:
         """Take no more calls; the two stores belong to whoever made them."""
