@@ -20,15 +20,8 @@ from tests.crashes.trial import clean, every_point, survey
 pytestmark = pytest.mark.faults
 
 
-# A second crash inside the recovery of a pair whose run store drops checkpoints: docs/backlog 0011.
-DROPPING = [
-    pytest.param(kind, marks=pytest.mark.xfail(strict=True, reason="up to 94 of 512 lose vars"))
-    for kind in ("forgetful", "minimal")
-]
-
-
 @pytest.mark.parametrize("awaiting", [False, True], ids=["blocking", "awaiting"])
-@pytest.mark.parametrize("kind", ["memory", "sqlite", "pair", "plain", *DROPPING])
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "pair", "plain", "forgetful", "minimal"])
 def test_any_two_crashes_in_a_row_change_nothing(kind: str, awaiting: bool, tmp_path: Path) -> None:
     with ground(kind, tmp_path, awaiting=awaiting) as here:
         _, calls = clean(here, invoices)

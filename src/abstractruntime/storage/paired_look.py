@@ -3,8 +3,11 @@
 Theory of operation. A commit is written in the order: created children, records, the run. So at
 most one commit can stand in the ledger and not in the run store: a crash came in between. At the
 first look at a run in this process that commit is redone from its records, or voided by a record
-that says so when not all of them are there. Later looks need the ledger no more: what this process
-has written whole is remembered in `Known`, and forgotten while a commit is being written.
+that says so when not all of them are there. That record is appended before the run is saved; a
+crash in between leaves the run as it was before the commit. So what is above the run is asked of
+the run alone: what was voided opens nothing there, and what was not is redone again. Later looks
+need the ledger no more: what this process has written whole is remembered in `Known`, and
+forgotten while a commit is being written.
 
 The host may write to its run store at any time. A look that finds other public fields than the
 last one gives the run out with a higher revision, so that whoever loaded it before is refused.
@@ -48,10 +51,10 @@ from abstractruntime.storage.paired_journal import (
     is_evidence,
     moment_of,
     not_redone,
+    one_group,
     revision_of,
     with_then,
     without_then,
-    without_voided,
 )
 from abstractruntime.storage.paired_known import (
     Known,
@@ -191,8 +194,8 @@ class Looks:
                 return self._overwritten(run, records, None), [], True
             return stored, groups, stored.digest not in (None, public)
         groups = group_at_end(records, run, 0)
-        if numbered and groups:
-            groups = groups_above(records, (revision_of(groups[0].records[0]) or 1) - 1)
+        if groups and (first := _first_of(records[groups[0].place :])) is not None:
+            groups = groups_above(records, first - 1)
         shown = records[: min((group.place for group in groups), default=len(records))]
         base = replace(rebuilt(run, shown), digest=public)
         if not numbered:
@@ -363,8 +366,13 @@ def _written_since(records: Sequence[Record], known: Known, base: Checkpoint) ->
     if known.numbers is None or any(revision_of(record) is not None for record in records):
         return groups_above(records, base.revision)
     rest = [record for record in records[known.numbers.count :] if not is_evidence(record)]
-    rest = without_voided(rest)
-    return [Group(known.revision + 1, rest, True, known.numbers.count)] if rest else []
+    return one_group(rest, known.revision + 1, known.numbers.count)
+
+
+def _first_of(records: Sequence[Record]) -> int | None:
+    """The lowest revision that one of these records names as its commit's."""
+    named = (revision_of(record) for record in records if not is_evidence(record))
+    return min((revision for revision in named if revision is not None), default=None)
 
 
 def _at(run: RunState, revision: int, last: Record | None) -> RunState:
