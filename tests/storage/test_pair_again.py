@@ -12,7 +12,9 @@ import pytest
 from abstractruntime import Effect, Runtime, StepPlan, WorkflowSpec
 from abstractruntime.core.models import RunState, RunStatus, record_from_dict
 from abstractruntime.storage.base import LedgerStore, RunStore
+from abstractruntime.storage.ledger_chain import HashChainedLedgerStore, verify_ledger_chain
 from abstractruntime.storage.paired import PairedStore
+from abstractruntime.storage.paired_look import innermost
 from abstractruntime.testing.commits import Script, evidence_of, time_at
 from abstractruntime.testing.contract_base import created, loaded
 from tests.contract.plain_stores import AsdictLedger, AsdictRuns, DictLedger, DictRuns, ObjectRuns
@@ -23,6 +25,7 @@ KINDS: dict[str, tuple[Callable[[], RunStore], Callable[[], LedgerStore]]] = {
     "drops revisions": (ObjectRuns, DictLedger),
     "drops checkpoints": (DictRuns, AsdictLedger),
     "drops both": (DictRuns, DictLedger),
+    "chained": (DictRuns, lambda: HashChainedLedgerStore(DictLedger())),
 }
 
 
@@ -34,7 +37,7 @@ class Scene:
         self.runs, self.ledger = runs(), ledger()
         self.breaker = Breaker()
         self.breaker.watch(self.runs, "save")
-        self.breaker.watch(self.ledger, "append")
+        self.breaker.watch(innermost(self.ledger), "append")
 
     def opened(self) -> PairedStore:
         """The pair as a new process sees it."""
@@ -137,7 +140,8 @@ def test_what_two_processes_void_at_once_is_void_once(scene: Scene) -> None:
         store = scene.opened()
         assert loaded(store, "r").vars == {"n": 1, "answer": {"said": 1}}
         kinds = [record["status"] for record in store.list_records("r") if record["effect"]]
-        assert kinds == ["started", "completed"]
+        bound = isinstance(scene.ledger, HashChainedLedgerStore)  # then nothing may be left out
+        assert kinds == ["started", "completed", *["started"] * bound]
 
 
 def test_the_revision_of_what_was_voided_is_not_used_again() -> None:
@@ -158,6 +162,28 @@ def test_evidence_counts_as_linked_where_a_record_links_it(scene: Scene) -> None
     checkpoint = loaded(scene.opened(), "r").checkpoint
     assert checkpoint is not None
     assert (checkpoint.linked, checkpoint.evidence) == (1, 2)
+
+
+def test_what_a_chain_does_not_hand_on_is_redone_beside_a_run_of_which_it_does() -> None:
+    runs, ledger = DictRuns(), AsdictLedger()
+    before = PairedStore(runs, ledger)
+    old = created(before, "old")
+    before.commit(old.begin())
+    store = PairedStore(runs, HashChainedLedgerStore(ledger))
+    store.commit(old.finish({"said": 1}))
+    script = created(store, "r", vars={"n": 1})
+    store.commit(script.begin())
+    outcome = script.ended({"said": 1})
+    outcome.record["vars"] = {"set": {"by_handler": "é"}, "gone": ["n"]}
+    after = {"open_steps": {}, "entered": False}
+    breaker = Breaker()
+    breaker.watch(runs, "save")
+    breaker.break_at(1)
+    with pytest.raises(Died):
+        store.commit(script.commit(records=[outcome], kernel=after, vars={"by_handler": "é"}))
+    breaker.mend()
+    again = PairedStore(runs, HashChainedLedgerStore(ledger))
+    assert loaded(again, "r").vars == {"by_handler": "é", "answer": {"said": 1}}
 
 
 # ---- whole runs
@@ -203,3 +229,5 @@ def test_whatever_two_writes_are_the_last_the_run_ends_as_without_a_crash(
         assert run.output is not None
         assert run.output["turn"] == STEPS + 1
         assert run.output["said"] == {str(turn): {"é": turn} for turn in range(STEPS)}
+        if kind == "chained":
+            assert verify_ledger_chain(scene.ledger.list(run_id))["ok"]

@@ -91,8 +91,9 @@ class Looks:
         self._guard = threading.Lock()
         # Ours copy what they are given and give back just that; a user's may do neither.
         self._runs_exact = isinstance(runs, InMemoryRunStore | JsonFileRunStore)
-        self._ledger_keeps: bool | None = None
         self._ledger_exact = isinstance(innermost(ledger), InMemoryLedgerStore | JsonlLedgerStore)
+        # A chain hands on what a user's ledger keeps, which may differ from run to run.
+        self._ledger_keeps: bool | None = None if innermost(ledger) is ledger else False
 
     # -- reading
 
