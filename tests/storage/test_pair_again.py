@@ -164,6 +164,119 @@ def test_evidence_counts_as_linked_where_a_record_links_it(scene: Scene) -> None
     assert (checkpoint.linked, checkpoint.evidence) == (1, 2)
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_process_that_lives_on_settles_what_it_could_not_save(scene: Scene, times: int) -> None:
+    store = scene.opened()
+    script = created(store, "r", vars={"n": 1})
+    store.commit(script.begin({"prompt": "é"}))
+    outcome, intent = script.ended({"said": 1}), script.started({"next": 1})
+    commit = script.commit(
+        records=[outcome, intent], kernel=script.opening(intent), current_node="second"
+    )
+    scene.dies(3, lambda _: store.commit(commit))
+    store = scene.opened()
+    for write in (2, 1)[:times]:  # the record that voids is appended once
+        scene.breaker.break_at(write)
+        with pytest.raises(Died):
+            store.load("r")
+    scene.breaker.mend()
+    for seen in (store, store, scene.opened()):
+        run = loaded(seen, "r")
+        assert (run.vars, run.current_node) == ({"n": 1, "answer": {"said": 1}}, "second")
+        assert run.checkpoint is not None
+        assert run.checkpoint.open_steps == {}
+    found = store.load("r")
+    assert found is not None
+    assert not store.edited("r", found)
+
+
+def test_a_look_that_breaks_before_it_has_settled_anything_is_no_look(scene: Scene) -> None:
+    opened_step(scene)
+    times = iter([None, time_at(500)])
+
+    def clock() -> str:
+        time = next(times)
+        if time is None:
+            raise Died("clock")
+        return time
+
+    store = PairedStore(scene.runs, scene.ledger, clock=clock)
+    with pytest.raises(Died):
+        store.load("r")
+    assert loaded(store, "r").vars == {"n": 1}
+    kinds = [(record["result"] or {}).get("kind") for record in scene.ledger.list("r")]
+    assert kinds == [None, "voided"]
+
+
+@pytest.mark.parametrize("with_intent", [False, True])
+def test_a_commit_that_fails_after_a_settled_one_voids_nothing_of_that(
+    scene: Scene, with_intent: bool
+) -> None:
+    store = scene.opened()
+    script = created(store, "r", vars={"n": 1})
+    store.commit(script.begin({"prompt": "é"}))
+    records = [script.ended({"said": 1})]
+    if with_intent:
+        records.append(script.started({"next": 1}))
+    commit = script.commit(records=records, kernel={"open_steps": {}}, current_node="second")
+    scene.dies(1 + len(records), lambda _: store.commit(commit))
+    store = scene.opened()
+    found = store.load("r")
+    assert found is not None
+    scene.breaker.break_at(2)
+    with pytest.raises(Died):
+        store.commit(Script.of(found, start=900).begin({"again": 1}))
+    scene.breaker.mend()
+    run = loaded(store, "r")
+    assert run.checkpoint is not None
+    assert run.checkpoint.open_steps == {}
+    ends = [record for record in scene.ledger.list("r") if record["result"]]
+    voided = [end["result"]["records"] for end in ends if end["effect"] is None]
+    assert voided == [1] * (with_intent + 1)
+
+
+def test_an_intent_that_changed_nothing_else_is_not_taken_for_saved(scene: Scene) -> None:
+    store = scene.opened()
+    script = created(store, "r", vars={"n": 1})
+    scene.breaker.break_at(2)
+    with pytest.raises(Died):
+        store.commit(script.begin())
+    scene.breaker.mend()
+    run = loaded(store, "r")
+    assert run.checkpoint is not None
+    assert run.checkpoint.open_steps == {}
+
+
+def test_a_run_store_that_fails_after_it_has_saved_has_saved(scene: Scene) -> None:
+    store = scene.opened()
+    script = created(store, "r", vars={"n": 1})
+    store.commit(script.begin({"prompt": "é"}))
+    outcome, intent = script.ended({"said": 1}), script.started({"next": 1})
+    commit = script.commit(
+        records=[outcome, intent],
+        kernel=script.opening(intent),
+        vars={"n": 2, "answer": {"said": 1}},
+        current_node="second",
+    )
+    scene.breaker.break_at(3, after=True)
+    with pytest.raises(Died):
+        store.commit(commit)
+    scene.breaker.mend()
+    for _ in range(2):
+        run = loaded(store, "r")
+        assert (run.vars, run.current_node) == ({"n": 2, "answer": {"said": 1}}, "second")
+        assert run.checkpoint is not None
+        assert [step.step_id for step in run.checkpoint.open_steps.values()] == [
+            intent.record["step_id"]
+        ]
+    found = store.load("r")
+    assert found is not None
+    assert not store.edited("r", found)
+    again = Script.of(found, start=900)
+    store.commit(again.finish({"said": 2}))
+    assert loaded(store, "r").vars == {"n": 2, "answer": {"said": 2}}
+
+
 def test_what_a_chain_does_not_hand_on_is_redone_beside_a_run_of_which_it_does() -> None:
     runs, ledger = DictRuns(), AsdictLedger()
     before = PairedStore(runs, ledger)

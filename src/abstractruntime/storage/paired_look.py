@@ -51,18 +51,19 @@ from abstractruntime.storage.paired_journal import (
     is_evidence,
     moment_of,
     not_redone,
-    one_group,
     revision_of,
     with_then,
     without_then,
 )
 from abstractruntime.storage.paired_known import (
     Known,
+    Saving,
     as_text,
     checkpoint_in,
     copy_of,
     given_out,
     own_record,
+    written_since,
 )
 from abstractruntime.storage.paired_rebuild import rebuilt
 from abstractruntime.storage.views import new_salt
@@ -108,6 +109,8 @@ class Looks:
         run = copy_of(raw, vars, checkpoint_in(raw))
         public = public_digest(run)
         known = self._known.get(run_id)
+        if known is not None:
+            known.look_back(public)
         if known is None or not known.sure or known.stored != _revision(run.checkpoint):
             return self._examined(run, encoding, public, known)
         if public != known.public:
@@ -147,6 +150,7 @@ class Looks:
             return given_out(run, encoding, known)
         records = self.ledger.list(run.run_id)
         base, groups, edited = self._base(run, records, public, known)
+        shown = min((group.place for group in groups), default=len(records))
         # Whoever loaded the run before this is to be refused.
         least = 0 if known is None else known.revision + 1
         known = Known(
@@ -156,12 +160,12 @@ class Looks:
             edited,
             kernel=None if base is stored else as_text(base.to_dict()),
             evidence=sum(map(is_evidence, records)),
-            numbers=None if self._ledger_exact else Numbers(len(records), base.revision),
+            numbers=None if self._ledger_exact else Numbers(shown, base.revision),
         )
         self._remember(run.run_id, known)
         run.checkpoint = base
         if groups:
-            run, encoding = self._settle(run, encoding, groups, known)
+            run, encoding = self._settle(run, encoding, groups, known, len(records) - shown)
         return given_out(run, encoding, known)
 
     def _shows_all(self, run_id: str, stored: Checkpoint) -> bool:
@@ -182,7 +186,7 @@ class Looks:
         if known is not None and known.stored == _revision(stored):
             # A commit of this process may be half written.
             base, edited = known.checkpoint(stored), known.edited or public != known.public
-            return base, _written_since(records, known, base), edited
+            return base, written_since(records, known, base.revision), edited
         if known is not None and (_revision(stored) or 0) < (known.stored or 0):
             return self._overwritten(run, records, known), [], True
         if stored is not None:
@@ -219,9 +223,18 @@ class Looks:
     # -- what a crash left
 
     def _settle(
-        self, run: RunState, encoding: Encoding, groups: Sequence[Group], known: Known
+        self,
+        run: RunState,
+        encoding: Encoding,
+        groups: Sequence[Group],
+        known: Known,
+        written: int,
     ) -> tuple[RunState, Encoding]:
-        """Redo what is complete, void what is not, and save the run as it then is."""
+        """Redo what is complete, void what is not, and save the run as it then is.
+
+        `written` records stand in the ledger from the first of the groups on.
+        """
+        known.sure = False
         unperformed: list[Record] = []
         for group in groups:
             if not group.complete:
@@ -234,14 +247,13 @@ class Looks:
                 run = redo(run, map(without_then, group.records))
             stand = group.records[: len(group.records) - len(unperformed)]
             run = _at(run, group.revision, stand[-1] if stand and self._chain else None)
-        known.sure = False
         # Not before what was redone: by these times it is known that the run shows it.
         now = max([self._clock(), *(moment_of(r) for group in groups for r in group.records)])
         draft = Draft(Loaded(run, encoding))
         draft.absorb()
         if not unperformed:
             draft.run.updated_at = now
-            self._save(draft.run, draft.encoding, known, records=0)
+            self._save(draft.run, draft.encoding, known, records=written)
             return draft.run, draft.encoding
         draft.note(
             "voided",
@@ -253,7 +265,7 @@ class Looks:
         )
         commit = assemble(draft, self._sealer, now=now)
         self._append(commit, known)
-        self._save(commit.run, commit.encoding, known, records=len(commit.records))
+        self._save(commit.run, commit.encoding, known, records=written + len(commit.records))
         return commit.run, commit.encoding
 
     # -- writing
@@ -318,21 +330,19 @@ class Looks:
             self.runs.save(replace(run, checkpoint=kernel))
             known.stored, known.kernel = kernel.revision, None
         else:
-            public = self._save_and_read_back(run, encoding, kernel, known)
-        known.public = public
-        known.revision = kernel.revision + known.edited
-        known.sure = True
-        if known.numbers is not None:
-            known.numbers.grow(records, kernel.revision)
+            text = as_text(kernel.to_dict())
+            saving = Saving(public, text, kernel.revision, records)
+            public = self._save_and_read_back(run, encoding, known, saving)
+        known.saved(public, kernel.revision, records)
 
     def _save_and_read_back(
-        self, run: RunState, encoding: Encoding, kernel: Checkpoint, known: Known
+        self, run: RunState, encoding: Encoding, known: Known, saving: Saving
     ) -> str:
         """A user's store may drop or change what it is given: what comes back is what is known."""
         copy = copy_of(run, decode(encoding.text()), None)
         # As a plain object: stores that write fields they do not know can write it too.
-        text = as_text(kernel.to_dict())
-        copy.checkpoint = cast("Any", decode(text))
+        copy.checkpoint = cast("Any", decode(saving.kernel))
+        known.saving = saving
         self.runs.save(copy)
         back = self.runs.load(run.run_id)
         if back is None:
@@ -342,7 +352,7 @@ class Looks:
             )
         stored = checkpoint_in(back)
         known.stored = _revision(stored)
-        known.kernel = None if known.stored == kernel.revision else text
+        known.kernel = None if known.stored == saving.revision else saving.kernel
         return public_digest(copy_of(back, Encoding.of(back.vars)[1], None))
 
     def _remember(self, run_id: str, known: Known) -> None:
@@ -360,14 +370,6 @@ def innermost(ledger: LedgerStore) -> LedgerStore:
         if inner is None:
             return ledger
         ledger = inner
-
-
-def _written_since(records: Sequence[Record], known: Known, base: Checkpoint) -> list[Group]:
-    """What was appended after the commit that `base` is of."""
-    if known.numbers is None or any(revision_of(record) is not None for record in records):
-        return groups_above(records, base.revision)
-    rest = [record for record in records[known.numbers.count :] if not is_evidence(record)]
-    return one_group(rest, known.revision + 1, known.numbers.count)
 
 
 def _first_of(records: Sequence[Record]) -> int | None:
