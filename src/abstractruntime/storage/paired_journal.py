@@ -12,6 +12,7 @@ from typing import Any
 
 from abstractruntime.core import times
 from abstractruntime.core.commit import Evidence
+from abstractruntime.core.machine.redo import stands_by
 from abstractruntime.core.models import RunState, StepRecord, StepStatus
 from abstractruntime.errors import InvalidTime
 
@@ -232,14 +233,16 @@ def _at(vars: Any, key: str) -> Any:
 
 def not_redone(run: RunState, group: Group) -> list[Record]:
     """The records of a complete commit that redoing it on `run` leaves out: from the first that is
-    neither an outcome of an open step nor an answer. What they say was not acknowledged: no intent
-    among them was performed, and nodes are called again.
+    no outcome of an open step, no answer and no edit which the run shows. What they say was not
+    acknowledged: no intent among them was performed, and nodes are called again.
     """
     assert run.checkpoint is not None
     open_steps = {step.step_id for step in run.checkpoint.open_steps.values()}
     for place, record in enumerate(group.records):
         outcome = record["status"] != "started" and record["step_id"] in open_steps
-        if not outcome and kind_of(record) not in ("resumed", "cancelled"):
+        if outcome or stands_by(record):
+            continue
+        if kind_of(record) not in ("resumed", "cancelled"):
             return group.records[place:]
     return []
 
