@@ -33,7 +33,13 @@ class RunStore(ABC):
 
 
 class LedgerStore(ABC):
-    """Append-only records by run: the api's contract for programs' own stores."""
+    """Append-only records by run: the api's contract for programs' own stores.
+
+    One that gives back each field it was given, later ones than the api's too, may say so by
+    `keeps_every_field`: a hash chain over it then covers them all.
+    """
+
+    keeps_every_field: bool = False
 
     @abstractmethod
     def append(self, record: StepRecord) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from abstractruntime.core.canonical import MAX_DEPTH, decode
 from abstractruntime.core.canonical import encode as encode_value
@@ -18,7 +18,24 @@ from abstractruntime.core.models import (
     run_from_dict,
     run_to_dict,
 )
-from abstractruntime.storage.paired_journal import Numbers, Record
+from abstractruntime.storage.paired_journal import (
+    Group,
+    Numbers,
+    Record,
+    groups_above,
+    is_evidence,
+    one_group,
+    revision_of,
+)
+
+
+class Saving(NamedTuple):
+    """What a run store was given to save: digest of the public fields, checkpoint, records."""
+
+    public: str
+    kernel: bytes
+    revision: int
+    records: int
 
 
 @dataclass(slots=True)
@@ -33,6 +50,7 @@ class Known:
     evidence  how many pieces are kept
     numbers   revisions of the records, where the ledger may drop them
     sure      no commit of this process may be half written
+    saving    what the run store was given last: it may have failed and saved it all the same
     """
 
     stored: int | None
@@ -43,6 +61,21 @@ class Known:
     evidence: int = 0
     numbers: Numbers | None = None
     sure: bool = True
+    saving: Saving | None = None
+
+    def saved(self, public: str, revision: int, records: int) -> None:
+        """It is written whole, with so many records; `public` is what came back of the run."""
+        self.public, self.revision, self.sure = public, revision + self.edited, True
+        if self.numbers is not None:
+            self.numbers.grow(records, revision)
+
+    def look_back(self, public: str) -> None:
+        """A run store that drops checkpoints and failed: by what it shows now, it has saved."""
+        if self.sure or self.saving is None or self.stored is not None:
+            return
+        if public == self.saving.public != self.public:
+            self.kernel = self.saving.kernel
+            self.saved(public, self.saving.revision, self.saving.records)
 
     def checkpoint(self, stored: Checkpoint | None) -> Checkpoint:
         """The checkpoint beneath the run: the one known better, else the one stored with it."""
@@ -50,6 +83,14 @@ class Known:
             return Checkpoint.from_dict(decode(self.kernel))
         assert stored is not None
         return stored
+
+
+def written_since(records: Sequence[Record], known: Known, revision: int) -> list[Group]:
+    """What was appended after the commit `revision`, which is the last that `known` tells of."""
+    if known.numbers is None or any(revision_of(record) is not None for record in records):
+        return groups_above(records, revision)
+    rest = [record for record in records[known.numbers.count :] if not is_evidence(record)]
+    return one_group(rest, known.revision + 1, known.numbers.count)
 
 
 def as_text(value: Any) -> bytes:

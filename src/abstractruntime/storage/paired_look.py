@@ -3,8 +3,11 @@
 Theory of operation. A commit is written in the order: created children, records, the run. So at
 most one commit can stand in the ledger and not in the run store: a crash came in between. At the
 first look at a run in this process that commit is redone from its records, or voided by a record
-that says so when not all of them are there. Later looks need the ledger no more: what this process
-has written whole is remembered in `Known`, and forgotten while a commit is being written.
+that says so when not all of them are there. That record is appended before the run is saved; a
+crash in between leaves the run as it was before the commit. So what is above the run is asked of
+the run alone: what was voided opens nothing there, and what was not is redone again. Later looks
+need the ledger no more: what this process has written whole is remembered in `Known`, and
+forgotten while a commit is being written.
 
 The host may write to its run store at any time. A look that finds other public fields than the
 last one gives the run out with a higher revision, so that whoever loaded it before is refused.
@@ -51,15 +54,16 @@ from abstractruntime.storage.paired_journal import (
     revision_of,
     with_then,
     without_then,
-    without_voided,
 )
 from abstractruntime.storage.paired_known import (
     Known,
+    Saving,
     as_text,
     checkpoint_in,
     copy_of,
     given_out,
     own_record,
+    written_since,
 )
 from abstractruntime.storage.paired_rebuild import rebuilt
 from abstractruntime.storage.views import new_salt
@@ -88,8 +92,9 @@ class Looks:
         self._guard = threading.Lock()
         # Ours copy what they are given and give back just that; a user's may do neither.
         self._runs_exact = isinstance(runs, InMemoryRunStore | JsonFileRunStore)
-        self._ledger_keeps: bool | None = None
         self._ledger_exact = isinstance(innermost(ledger), InMemoryLedgerStore | JsonlLedgerStore)
+        # A chain hands on what a user's ledger keeps, which may differ from run to run.
+        self._ledger_keeps: bool | None = None if innermost(ledger) is ledger else False
 
     # -- reading
 
@@ -104,6 +109,8 @@ class Looks:
         run = copy_of(raw, vars, checkpoint_in(raw))
         public = public_digest(run)
         known = self._known.get(run_id)
+        if known is not None:
+            known.look_back(public)
         if known is None or not known.sure or known.stored != _revision(run.checkpoint):
             return self._examined(run, encoding, public, known)
         if public != known.public:
@@ -143,6 +150,7 @@ class Looks:
             return given_out(run, encoding, known)
         records = self.ledger.list(run.run_id)
         base, groups, edited = self._base(run, records, public, known)
+        shown = min((group.place for group in groups), default=len(records))
         # Whoever loaded the run before this is to be refused.
         least = 0 if known is None else known.revision + 1
         known = Known(
@@ -152,12 +160,12 @@ class Looks:
             edited,
             kernel=None if base is stored else as_text(base.to_dict()),
             evidence=sum(map(is_evidence, records)),
-            numbers=None if self._ledger_exact else Numbers(len(records), base.revision),
+            numbers=None if self._ledger_exact else Numbers(shown, base.revision),
         )
         self._remember(run.run_id, known)
         run.checkpoint = base
         if groups:
-            run, encoding = self._settle(run, encoding, groups, known)
+            run, encoding = self._settle(run, encoding, groups, known, len(records) - shown)
         return given_out(run, encoding, known)
 
     def _shows_all(self, run_id: str, stored: Checkpoint) -> bool:
@@ -178,7 +186,7 @@ class Looks:
         if known is not None and known.stored == _revision(stored):
             # A commit of this process may be half written.
             base, edited = known.checkpoint(stored), known.edited or public != known.public
-            return base, _written_since(records, known, base), edited
+            return base, written_since(records, known, base.revision), edited
         if known is not None and (_revision(stored) or 0) < (known.stored or 0):
             return self._overwritten(run, records, known), [], True
         if stored is not None:
@@ -191,8 +199,8 @@ class Looks:
                 return self._overwritten(run, records, None), [], True
             return stored, groups, stored.digest not in (None, public)
         groups = group_at_end(records, run, 0)
-        if numbered and groups:
-            groups = groups_above(records, (revision_of(groups[0].records[0]) or 1) - 1)
+        if groups and (first := _first_of(records[groups[0].place :])) is not None:
+            groups = groups_above(records, first - 1)
         shown = records[: min((group.place for group in groups), default=len(records))]
         base = replace(rebuilt(run, shown), digest=public)
         if not numbered:
@@ -215,9 +223,18 @@ class Looks:
     # -- what a crash left
 
     def _settle(
-        self, run: RunState, encoding: Encoding, groups: Sequence[Group], known: Known
+        self,
+        run: RunState,
+        encoding: Encoding,
+        groups: Sequence[Group],
+        known: Known,
+        written: int,
     ) -> tuple[RunState, Encoding]:
-        """Redo what is complete, void what is not, and save the run as it then is."""
+        """Redo what is complete, void what is not, and save the run as it then is.
+
+        `written` records stand in the ledger from the first of the groups on.
+        """
+        known.sure = False
         unperformed: list[Record] = []
         for group in groups:
             if not group.complete:
@@ -230,14 +247,13 @@ class Looks:
                 run = redo(run, map(without_then, group.records))
             stand = group.records[: len(group.records) - len(unperformed)]
             run = _at(run, group.revision, stand[-1] if stand and self._chain else None)
-        known.sure = False
         # Not before what was redone: by these times it is known that the run shows it.
         now = max([self._clock(), *(moment_of(r) for group in groups for r in group.records)])
         draft = Draft(Loaded(run, encoding))
         draft.absorb()
         if not unperformed:
             draft.run.updated_at = now
-            self._save(draft.run, draft.encoding, known, records=0)
+            self._save(draft.run, draft.encoding, known, records=written)
             return draft.run, draft.encoding
         draft.note(
             "voided",
@@ -249,7 +265,7 @@ class Looks:
         )
         commit = assemble(draft, self._sealer, now=now)
         self._append(commit, known)
-        self._save(commit.run, commit.encoding, known, records=len(commit.records))
+        self._save(commit.run, commit.encoding, known, records=written + len(commit.records))
         return commit.run, commit.encoding
 
     # -- writing
@@ -314,21 +330,19 @@ class Looks:
             self.runs.save(replace(run, checkpoint=kernel))
             known.stored, known.kernel = kernel.revision, None
         else:
-            public = self._save_and_read_back(run, encoding, kernel, known)
-        known.public = public
-        known.revision = kernel.revision + known.edited
-        known.sure = True
-        if known.numbers is not None:
-            known.numbers.grow(records, kernel.revision)
+            text = as_text(kernel.to_dict())
+            saving = Saving(public, text, kernel.revision, records)
+            public = self._save_and_read_back(run, encoding, known, saving)
+        known.saved(public, kernel.revision, records)
 
     def _save_and_read_back(
-        self, run: RunState, encoding: Encoding, kernel: Checkpoint, known: Known
+        self, run: RunState, encoding: Encoding, known: Known, saving: Saving
     ) -> str:
         """A user's store may drop or change what it is given: what comes back is what is known."""
         copy = copy_of(run, decode(encoding.text()), None)
         # As a plain object: stores that write fields they do not know can write it too.
-        text = as_text(kernel.to_dict())
-        copy.checkpoint = cast("Any", decode(text))
+        copy.checkpoint = cast("Any", decode(saving.kernel))
+        known.saving = saving
         self.runs.save(copy)
         back = self.runs.load(run.run_id)
         if back is None:
@@ -338,7 +352,7 @@ class Looks:
             )
         stored = checkpoint_in(back)
         known.stored = _revision(stored)
-        known.kernel = None if known.stored == kernel.revision else text
+        known.kernel = None if known.stored == saving.revision else saving.kernel
         return public_digest(copy_of(back, Encoding.of(back.vars)[1], None))
 
     def _remember(self, run_id: str, known: Known) -> None:
@@ -358,13 +372,10 @@ def innermost(ledger: LedgerStore) -> LedgerStore:
         ledger = inner
 
 
-def _written_since(records: Sequence[Record], known: Known, base: Checkpoint) -> list[Group]:
-    """What was appended after the commit that `base` is of."""
-    if known.numbers is None or any(revision_of(record) is not None for record in records):
-        return groups_above(records, base.revision)
-    rest = [record for record in records[known.numbers.count :] if not is_evidence(record)]
-    rest = without_voided(rest)
-    return [Group(known.revision + 1, rest, True, known.numbers.count)] if rest else []
+def _first_of(records: Sequence[Record]) -> int | None:
+    """The lowest revision that one of these records names as its commit's."""
+    named = (revision_of(record) for record in records if not is_evidence(record))
+    return min((revision for revision in named if revision is not None), default=None)
 
 
 def _at(run: RunState, revision: int, last: Record | None) -> RunState:
