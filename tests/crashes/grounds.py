@@ -26,8 +26,9 @@ from tests.crashes.trial import Ground, on_one_store
 
 ATOMIC = ("memory", "sqlite")
 PAIRS = ("pair", "files", "plain", "forgetful", "minimal", "linked")
-"""Pairs die between their two writes: of ours in memory and in files, of a user's own, of one that drops checkpoints, of
-one whose ledger drops all that the api does not name, too, and of that with a chain over it."""
+"""Pairs die between their two writes: of ours in memory and in files, of a user's own, of one that
+drops checkpoints, of one whose ledger drops all that the api does not name, too, and of that with a
+chain over it."""
 
 LEDGER_VERBS = ("append", "append_many", "list")
 
