@@ -82,7 +82,7 @@ class Model:
                 yield run
 
     def refusal(self, run_id: str, payload: Any, key: str | None, wait: int | None) -> str | None:
-        """Why an answer is refused; None when it is taken. `wait` is the number of the wait meant."""
+        """Why an answer is refused, None when it is taken; `wait` is the number of the one."""
         run = self.runs[run_id]
         if run.wait is None:
             return "NotWaiting"
