@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,7 @@ class Run:
     log: list[tuple[Any, ...]] = field(default_factory=list)
     performed: set[Entry] = field(default_factory=set)
     again: set[Entry] = field(default_factory=set)
+    unheard: bool = False
 
 
 class Model:
@@ -71,15 +72,12 @@ class Model:
             self._call(run, limit)
 
     def poll(self) -> None:
-        """A scheduler moves what a clock or the end of a child moves."""
-        while ready := list(self._ready()):
-            for run in ready:
-                self.tick(run.run_id)
-
-    def _ready(self) -> Iterator[Run]:
-        for run in list(self.runs.values()):
-            if run.wait is not None and (self._due(run.wait) or self._heard(run.wait)):
-                yield run
+        """A scheduler moves what a clock or the end of a child moves, as long as that does."""
+        before = -1
+        while before != (before := sum(len(run.log) for run in self.runs.values())):
+            for run in list(self.runs.values()):
+                if run.wait is not None and (self._due(run.wait) or self._heard(run.wait)):
+                    self.tick(run.run_id)
 
     def refusal(self, run_id: str, payload: Any, key: str | None, wait: int | None) -> str | None:
         """Why an answer is refused, None when it is taken; `wait` is the number of the one."""
@@ -96,6 +94,8 @@ class Model:
     def answer(self, run_id: str, payload: Any, limit: float = float("inf")) -> None:
         run = self.runs[run_id]
         self._notice(run)
+        if run.wait is not None and run.wait["reason"] == "subworkflow":
+            self.runs[run.wait["child"]].unheard = False
         self._go_on(run, payload, "answer")
         self.tick(run_id, limit)
 
@@ -224,6 +224,7 @@ class Model:
             self.start(child_id, program, {"from": run.node}, run.run_id)
         self.tick(child_id, 100 if limit < float("inf") else limit)
         child = self.runs[child_id]
+        child.unheard = child.unheard and child.status not in ENDED
         if child.status == "completed":
             result = {"sub_run_id": child_id, "output": copy.deepcopy(child.output)}
             self._complete(run, effect, result, after)
@@ -242,6 +243,7 @@ class Model:
         elif wait["reason"] == "subworkflow":
             child = self.runs[wait["child"]]
             self.tick(child.run_id, 100 if limit < float("inf") else limit)
+            child.unheard = child.unheard and child.status not in ENDED
             if child.status == "completed":
                 said = {"sub_run_id": child.run_id, "output": copy.deepcopy(child.output)}
                 self._go_on(run, said, "child")
@@ -255,7 +257,11 @@ class Model:
         return bool(wait["reason"] == "until" and wait["until"] <= self.hour)
 
     def _heard(self, wait: dict[str, Any]) -> bool:
-        return wait["reason"] == "subworkflow" and self.runs[wait["child"]].status in ENDED
+        """Whether the end of the child is known; a message of it stays, whatever the child does."""
+        if wait["reason"] != "subworkflow":
+            return False
+        child = self.runs[wait["child"]]
+        return child.status in ENDED if self._lazy else child.unheard
 
     @staticmethod
     def _failure(child: Run) -> str:
@@ -302,3 +308,4 @@ class Model:
 
     def _end(self, run: Run, status: str, *, output: Any = None, error: str | None = None) -> None:
         run.status, run.output, run.error, run.wait = status, output, error, None
+        run.unheard = run.parent is not None
