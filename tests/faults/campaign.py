@@ -279,9 +279,13 @@ def acknowledged(job: Job) -> list[tuple[str, int]]:
 
 def check_integrity(job: Job) -> None:
     """Assert that SQLite finds nothing wrong with the job's file; JSON files have no such check."""
-    if not job.database.exists():
-        return
-    connection = apsw.Connection(str(job.database))
+    if job.database.exists():
+        check_sqlite(job.database)
+
+
+def check_sqlite(database: Path) -> None:
+    """Assert that SQLite finds nothing wrong with the file."""
+    connection = apsw.Connection(str(database))
     try:
         assert connection.pragma("integrity_check") == "ok"
         assert connection.pragma("foreign_key_check") is None

@@ -1,0 +1,82 @@
+"""Power cuts at every system call of a run: what was acknowledged is there, and the run goes on.
+
+The calls of one process are recorded; from them come the states that a disk may be left in, and
+each is opened, verified and gone on from. The same judge must find what stores do that are wrong
+on purpose.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.faults.aftermath import Count
+from tests.faults.disk_states import Cut, legal_states
+from tests.faults.ten_steps import KINDS, Place
+from tests.faults.traced import needs_strace, traced
+
+SEED = 20263
+pytestmark = needs_strace
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_after_a_power_cut_what_was_acknowledged_is_there_and_the_run_ends(
+    kind: str, quick_path: Path
+) -> None:
+    cut_power(Place(quick_path, kind), chances=6, sample=60).check()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("kind", KINDS)
+def test_after_any_of_a_thousand_power_cuts_what_was_acknowledged_is_there(
+    kind: str, quick_path: Path
+) -> None:
+    count = cut_power(Place(quick_path, kind), chances=40)
+    assert count.judged >= 1000
+    count.check()
+
+
+@pytest.mark.parametrize(
+    ("kind", "spoiled"),
+    [
+        ("files", "data not synced"),
+        ("files", "folder not synced"),
+        ("files", "written in place"),
+        ("sqlite", "process"),
+    ],
+)
+def test_a_store_that_spares_what_makes_it_durable_is_found_out(
+    kind: str, spoiled: str, quick_path: Path
+) -> None:
+    count = cut_power(Place(quick_path, kind, spoiled), chances=6, sample=60)
+    assert count.violations, "the judge sees nothing"
+
+
+def cut_power(place: Place, *, chances: int, sample: int | None = None) -> Count:
+    """Judge all states, or a sample of them, that a power cut can leave of a ten-step run."""
+    place.store.mkdir()
+    ended = traced(place, place.folder / "calls")
+    assert (ended.exitcode, ended.said[-1], ended.faults) == (0, "ended", [])
+    witness = place.witness.path
+    cuts = list(legal_states(ended.calls, place.store, witness, seed=SEED, chances=chances))
+    states = len(cuts)
+    if sample is not None:
+        cuts = sorted(random.Random(SEED).sample(cuts, sample), key=lambda cut: cut.call)
+    count = Count()
+    for cut in cuts:
+        judge_cut(place, cut, count)
+    print(f"seed {SEED}, {place.kind} {place.spoiled}: {len(ended.calls)} calls, {states} states")
+    print(count, *count.examples[:3], sep="\n  ")
+    return count
+
+
+def judge_cut(place: Place, cut: Cut, count: Count) -> None:
+    shutil.rmtree(place.store)
+    place.store.mkdir()
+    cut.lay_out(place.store)
+    place.witness.path.write_bytes(cut.performed)
+    healthy = Place(place.folder, place.kind)
+    count.judge(healthy, cut.acknowledged, healthy.witness.performed, f"after call {cut.call}")
