@@ -10,6 +10,7 @@ import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -173,7 +174,7 @@ class Disk:
 
     # -- the cut
 
-    def after_cut(self, dice: random.Random, chance: int) -> dict[str, bytes]:
+    def after_cut(self, dice: random.Random, chance: int, *, scattered: bool) -> dict[str, bytes]:
         """One content of the disk; the first four chances are the extremes, the rest random."""
         names = dict(self._durable)
         if chance < 4:
@@ -192,7 +193,7 @@ class Disk:
             elif chance < 4:
                 found[name] = bytes(file.now if chance in (1, 3) else file.durable)
             else:
-                found[name] = _torn(dice, file)
+                found[name] = _torn(dice, file, scattered)
         return found
 
 
@@ -212,29 +213,38 @@ def _some(dice: random.Random, changes: Sequence[T]) -> list[T]:
     return [one for one in changes if dice.random() < 0.5]
 
 
-def _torn(dice: random.Random, file: File) -> bytes:
+def _torn(dice: random.Random, file: File, scattered: bool) -> bytes:
     """A file of which some unsynced changes are there, the last write of them perhaps in part."""
     content = bytearray(file.durable)
     survivors = _some(dice, file.pending)
     for at, data in survivors[:-1]:
         _apply(content, at, data)
     for at, data in survivors[-1:]:
-        if data is None or dice.random() < 0.5:
+        if data is None or dice.random() < 0.3:
             _apply(content, at, data)
-            continue
-        # Sectors of the medium, wherever in the file the write began.
-        whole = (at + len(data)) // SECTOR - at // SECTOR
-        end = (at // SECTOR + dice.randint(0, whole)) * SECTOR
-        _apply(content, at, data[: max(end - at, 0)])
-        if dice.random() < 0.3:  # the new size may be there before the bytes are
-            content.extend(bytes(max(at + len(data) - len(content), 0)))
+        else:
+            _tear(dice, content, at, data, scattered)
     return bytes(content)
 
 
+def _tear(dice: random.Random, content: bytearray, at: int, data: bytes, scattered: bool) -> None:
+    """Write the first few sectors of `data`, or any; the new size may be there as well."""
+    bounds = [at, *range((at // SECTOR + 1) * SECTOR, at + len(data), SECTOR), at + len(data)]
+    sectors = list(pairwise(bounds))
+    written = _some(dice, sectors) if scattered else sectors[: dice.randint(0, len(sectors))]
+    for start, end in written:
+        _apply(content, start, data[start - at : end - at])
+    if dice.random() < 0.3:
+        content.extend(bytes(max(at + len(data) - len(content), 0)))
+
+
 def legal_states(
-    calls: Sequence[Call], root: Path, witness: Path, *, seed: int, chances: int
+    calls: Sequence[Call], root: Path, witness: Path, *, seed: int, chances: int, scattered: bool
 ) -> Iterator[Cut]:
-    """Distinct states of the disk after a power cut right after each call that changed anything."""
+    """Distinct states of the disk after a power cut right after each call that changed anything.
+
+    `scattered`: of a write that was cut off any sectors may be there, not only the first few.
+    """
     disk = Disk(root, witness)
     dice = random.Random(seed)
     seen: set[int] = set()
@@ -242,7 +252,7 @@ def legal_states(
         if not disk.feel(call):
             continue
         for chance in range(chances):
-            files = disk.after_cut(dice, chance)
+            files = disk.after_cut(dice, chance, scattered=scattered)
             cut = Cut(number, disk.acknowledged, disk.performed, files)
             key = hash((repr(cut.acknowledged), cut.performed, tuple(sorted(files.items()))))
             if key not in seen:

@@ -39,10 +39,17 @@ class Place:
     folder: Path
     kind: str
     spoiled: str = ""
+    runs: int = 1
+    below: str = ""
+
+    @property
+    def disk(self) -> Path:
+        return self.folder / "disk"
 
     @property
     def store(self) -> Path:
-        return self.folder / "store"
+        """The store's folder: the disk's own, or one below that is not there yet."""
+        return self.disk / self.below
 
     @property
     def witness(self) -> FileWitness:
@@ -63,7 +70,7 @@ def ten_steps(seer: Seer) -> WorkflowSpec:
 
     def work(*, at: int, step: StepContext) -> dict[str, Any]:
         seer.perform(step)
-        return {"at": at, "text": f"{at} Ödegård " * 60}
+        return result(at)
 
     return WorkflowSpec("ten", "work", {"work": _work, "end": _end}, functions={"work": work})
 
@@ -81,7 +88,12 @@ def _end(run: RunState, context: Any) -> StepPlan:
     return StepPlan("end", complete_output=run.vars["results"])
 
 
-OUTPUT = {f"n{at}": {"at": at, "text": f"{at} Ödegård " * 60} for at in range(STEPS)}
+def result(at: int) -> dict[str, Any]:
+    """What a step's effect gives: a few KiB."""
+    return {"at": at, "text": f"{at} Ödegård " * 300}
+
+
+OUTPUT = {f"n{at}": result(at) for at in range(STEPS)}
 
 
 def host_on(store: Store, seer: Seer, clock: VirtualClock | None = None) -> Host:
@@ -94,18 +106,20 @@ def host_on(store: Store, seer: Seer, clock: VirtualClock | None = None) -> Host
     return Host(Runtime(store=store, context=clock, workflow_registry=registry), clock)
 
 
-def finish_all(store: Store, host: Host) -> list[str]:
-    """End the runs that have not ended, or a new one when there is none; the ids of all."""
+def finish_all(store: Store, host: Host, least: int = 1) -> list[str]:
+    """End the runs that have not ended, and new ones until there are `least`; the ids of all."""
     runs = store.list_runs(limit=1000)
-    open_runs = [run.run_id for run in runs if run.status not in ENDED]
-    if not runs:
-        assert host.runtime.workflow_registry is not None
-        spec = host.runtime.workflow_registry.get("ten")
-        assert spec is not None
-        open_runs = [host.start(spec)]
-    for run_id in open_runs:
-        host.finish(run_id)
-    return sorted({run.run_id for run in runs} | set(open_runs))
+    for run in runs:
+        if run.status not in ENDED:
+            host.finish(run.run_id)
+    assert host.runtime.workflow_registry is not None
+    spec = host.runtime.workflow_registry.get("ten")
+    assert spec is not None
+    run_ids = [run.run_id for run in runs]
+    while len(run_ids) < least:
+        run_ids.append(host.start(spec))
+        host.finish(run_ids[-1])
+    return run_ids
 
 
 # -- the process
@@ -124,7 +138,7 @@ def work(place: Place, heard: Connection, said: Connection) -> None:
                 host.runtime.hooks.add(
                     lambda commit: tell(said, f"ack {commit.run_id} {commit.checkpoint.revision}")
                 )
-                finish_all(store, host)
+                finish_all(store, host, place.runs)
             tell(said, "ended")
             return
         except (StoreFault, Contended) as fault:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.faults.aftermath import Count
+from tests.faults.aftermath import Count, Violation
 from tests.faults.disk_states import Cut, legal_states
 from tests.faults.ten_steps import KINDS, Place
 from tests.faults.traced import needs_strace, traced
@@ -34,7 +35,9 @@ def test_after_a_power_cut_what_was_acknowledged_is_there_and_the_run_ends(
 def test_after_any_of_a_thousand_power_cuts_what_was_acknowledged_is_there(
     kind: str, quick_path: Path
 ) -> None:
-    count = cut_power(Place(quick_path, kind), chances=40)
+    # A store of JSON files has little that is not synced: it takes more runs to come to as many.
+    chances, runs = (60, 5) if kind == "files" else (16, 1)
+    count = cut_power(Place(quick_path, kind, runs=runs), chances=chances)
     assert count.judged >= 1000
     count.check()
 
@@ -55,16 +58,51 @@ def test_a_store_that_spares_what_makes_it_durable_is_found_out(
     assert count.violations, "the judge sees nothing"
 
 
-def cut_power(place: Place, *, chances: int, sample: int | None = None) -> Count:
-    """Judge all states, or a sample of them, that a power cut can leave of a ten-step run."""
-    place.store.mkdir()
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "sqlite",
+        pytest.param(
+            "files",
+            marks=pytest.mark.xfail(
+                strict=True,
+                raises=Violation,
+                reason="make_folder does not sync the folder above the one it makes",
+            ),
+        ),
+    ],
+)
+def test_a_folder_that_the_store_makes_survives_a_power_cut_too(
+    kind: str, quick_path: Path
+) -> None:
+    cut_power(Place(quick_path, kind, below="new/store"), chances=4, sample=30).check()
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=Violation,
+    reason="a last line that lacks a sector is not set aside as a line cut short is",
+)
+def test_a_line_never_acknowledged_of_which_any_sectors_arrived_is_set_aside(
+    quick_path: Path,
+) -> None:
+    cut_power(Place(quick_path, "files"), chances=10, scattered=True).check()
+
+
+def cut_power(
+    place: Place, *, chances: int, sample: int | None = None, scattered: bool | None = None
+) -> Count:
+    """Judge all states, or a sample of them, that a power cut can leave of ten-step runs."""
+    place.disk.mkdir()
     ended = traced(place, place.folder / "calls")
-    assert (ended.exitcode, ended.said[-1], ended.faults) == (0, "ended", [])
-    witness = place.witness.path
-    cuts = list(legal_states(ended.calls, place.store, witness, seed=SEED, chances=chances))
+    assert (ended.exitcode, ended.said[-1:], ended.faults) == (0, ["ended"], [])
+    if scattered is None:
+        scattered = place.kind == "sqlite"
+    how = {"seed": SEED, "chances": chances, "scattered": scattered}
+    cuts = list(legal_states(ended.calls, place.disk, place.witness.path, **how))
     states = len(cuts)
     if sample is not None:
-        cuts = sorted(random.Random(SEED).sample(cuts, sample), key=lambda cut: cut.call)
+        cuts = sorted(random.Random(SEED).sample(cuts, min(sample, states)), key=call_of)
     count = Count()
     for cut in cuts:
         judge_cut(place, cut, count)
@@ -73,10 +111,14 @@ def cut_power(place: Place, *, chances: int, sample: int | None = None) -> Count
     return count
 
 
+def call_of(cut: Cut) -> int:
+    return cut.call
+
+
 def judge_cut(place: Place, cut: Cut, count: Count) -> None:
-    shutil.rmtree(place.store)
-    place.store.mkdir()
-    cut.lay_out(place.store)
+    shutil.rmtree(place.disk)
+    place.disk.mkdir()
+    cut.lay_out(place.disk)
     place.witness.path.write_bytes(cut.performed)
-    healthy = Place(place.folder, place.kind)
+    healthy = replace(place, spoiled="")
     count.judge(healthy, cut.acknowledged, healthy.witness.performed, f"after call {cut.call}")

@@ -82,11 +82,8 @@ def traced(place: Place, log: Path, *options: str, names: str = CHANGING) -> End
         end.close()
     assert heard.poll(PATIENCE_S)
     assert os.read(heard.fileno(), 100) == b"ready\n"
-    strace = subprocess.Popen(
-        ["strace", "-f", "-y", "-xx", "-s", "10000000", "-o", str(log), "-e", f"trace={names}"]
-        + [*options, "-p", str(process.pid)],
-        stderr=subprocess.PIPE,
-    )
+    how = ["-f", "-y", "-xx", "-s", "10000000", "-o", str(log), "-e", f"trace={names}", *options]
+    strace = subprocess.Popen(["strace", *how, "-p", str(process.pid)], stderr=subprocess.PIPE)
     try:
         assert strace.stderr is not None
         attached = strace.stderr.readline()
