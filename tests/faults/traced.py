@@ -128,7 +128,7 @@ def _calls(log: Path) -> Iterator[Call]:
 
 
 def _path_of(name: bytes, arguments: bytes) -> str:
-    by_name = name.startswith((b"open", b"rename", b"unlink", b"mkdir"))
+    by_name = name.startswith((b"open", b"rename", b"unlink", b"mkdir", b"new"))
     found = QUOTED.search(arguments) if by_name else None
     if found is None:
         found = DESCRIPTOR.match(arguments)
