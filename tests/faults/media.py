@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
+
 SIZE_KIB = 2048
 
 
@@ -68,7 +70,9 @@ class Limited:
 
     @contextmanager
     def read_only(self) -> Iterator[None]:
-        """While entered nothing can be written, except by root."""
+        """While entered nothing can be written. Root writes all the same: it skips the test."""
+        if os.geteuid() == 0:
+            pytest.skip("this root may not mount, and no mode binds it")
         paths = [self.folder, *self.folder.iterdir()]
         modes = [path.stat().st_mode for path in paths]
         for path in paths:
@@ -89,6 +93,9 @@ def medium_at(folder: Path) -> Iterator[Mounted | Limited]:
             yield Limited(folder)
             return
         options = ["-t", "tmpfs", "-o", f"size={SIZE_KIB}k"]
-        subprocess.run(["mount", *options, "none", str(folder)], check=True)
+        mounted = subprocess.run(["mount", *options, "none", str(folder)], check=False)
+        if mounted.returncode:  # in a container, say
+            yield Limited(folder)
+            return
         unmounting.callback(subprocess.run, ["umount", "-l", str(folder)], check=True)
         yield Mounted(folder)

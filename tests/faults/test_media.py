@@ -1,6 +1,6 @@
 """Media that are full, read-only or fail to sync while runs are moved: typed errors, then runs end.
 
-As root on a small file system of its own; else by limits and modes. It is never skipped.
+As root on a small file system of its own; else by limits and modes.
 """
 
 from __future__ import annotations
