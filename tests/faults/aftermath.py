@@ -21,6 +21,10 @@ class Violation(AssertionError):
     """What a fault must not do; its first word is the kind."""
 
 
+class Untyped(AssertionError):
+    """An error came that is none of the package's."""
+
+
 @dataclass
 class Count:
     """What a series of faults did."""

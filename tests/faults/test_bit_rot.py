@@ -23,6 +23,7 @@ from abstractruntime.core.models import run_to_dict
 from abstractruntime.errors import RuntimeFault
 from abstractruntime.inspect.verify import verify_run
 from abstractruntime.storage.base import Capability, Store
+from tests.faults.aftermath import Untyped
 from tests.faults.ten_steps import Place, finish_all, host_on
 
 SEED = 20264
@@ -34,12 +35,8 @@ Flip = Callable[[], str]
 """Flips one bit on the medium; what it hit, in words."""
 
 
-class SilentlyOther(Exception):
+class SilentlyOther(AssertionError):
     """Readers get another value, and nothing tells them."""
-
-
-class Untyped(Exception):
-    """An error came that is none of the package's."""
 
 
 def finished(folder: Path, kind: str) -> tuple[Place, str, Look]:

