@@ -228,11 +228,6 @@ def test_another_letter_in_a_row_is_found_or_refused(
 
 
 @pytest.mark.parametrize("instead", [b"\x01", b"\xff"], ids=["no JSON", "no UTF-8"])
-@pytest.mark.xfail(
-    strict=True,
-    raises=Untyped,
-    reason="a row that cannot be decoded raises the decoder's error, from `verify` too",
-)
 def test_a_row_that_cannot_be_decoded_is_refused_by_name(instead: bytes, quick_path: Path) -> None:
     found = change_letter(quick_path, "log", "records", b"step_id", instead)
     if found.startswith("untyped"):

@@ -58,20 +58,7 @@ def test_a_store_that_spares_what_makes_it_durable_is_found_out(
     assert count.violations, "the judge sees nothing"
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "sqlite",
-        pytest.param(
-            "files",
-            marks=pytest.mark.xfail(
-                strict=True,
-                raises=Violation,
-                reason="make_folder does not sync the folder above the one it makes",
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_folder_that_the_store_makes_survives_a_power_cut_too(
     kind: str, quick_path: Path
 ) -> None:

@@ -34,10 +34,6 @@ def performed(made: World, run_id: str) -> list[int]:
     return [count for entry, count in made.programs.performed.items() if entry[0] == run_id]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="records that name every field, None too, are of no generation: nothing is recalled",
-)
 def test_on_a_ledger_of_plain_dicts_a_rewound_step_is_not_performed_again(tmp_path: Path) -> None:
     with world("asdict plain", tmp_path) as made:
         run_id = made.runtime.start(workflow=made.programs.get("work"))
@@ -47,7 +43,6 @@ def test_on_a_ledger_of_plain_dicts_a_rewound_step_is_not_performed_again(tmp_pa
         assert performed(made, run_id) == [1]
 
 
-@pytest.mark.xfail(strict=True, reason="the end of a run drops its mark that steps are recalled")
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "pair", "files", "plain"])
 def test_a_run_cancelled_in_a_rewind_and_set_running_recalls_its_steps(
     kind: str, tmp_path: Path
@@ -62,7 +57,6 @@ def test_a_run_cancelled_in_a_rewind_and_set_running_recalls_its_steps(
         assert performed(made, run_id) == [1]
 
 
-@pytest.mark.xfail(strict=True, reason="the end of a run drops its mark that steps are recalled")
 def test_a_run_that_failed_in_a_rewind_and_was_reopened_recalls_its_steps(tmp_path: Path) -> None:
     program = "brittle+work"
     with world("memory", tmp_path) as made:
@@ -80,9 +74,6 @@ def test_a_run_that_failed_in_a_rewind_and_was_reopened_recalls_its_steps(tmp_pa
         assert performed(made, run_id) == [1, 1]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="past a step that the ledger does not know, none is looked up any more"
-)
 def test_a_rewound_run_that_takes_another_way_performs_no_recorded_step_again(
     tmp_path: Path,
 ) -> None:
@@ -95,9 +86,6 @@ def test_a_rewound_run_that_takes_another_way_performs_no_recorded_step_again(
         assert made.programs.performed[(run_id, "n1", 1)] == 1
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a chain of the ledger's own shows void records, which count as visits"
-)
 def test_a_void_record_of_a_chained_ledger_is_no_visit(tmp_path: Path) -> None:
     with world("chained pair", tmp_path) as made:
         run_id = made.runtime.start(workflow=made.programs.get("timer"))

@@ -15,10 +15,11 @@ LONG = "long-" + "é" * 200
 def look_alikes(identifier: str) -> list[str]:
     """Ids whose files would be those of a long one, were digests enough to tell files apart."""
     affixes = (("run_", ".json"), ("ledger_", ".jsonl"), ("snapshot_", ".json"))
-    return [
+    stems = [
         file_name(prefix, identifier, suffix).removeprefix(prefix).removesuffix(suffix)
         for prefix, suffix in affixes
     ]
+    return list(dict.fromkeys(stems))
 
 
 NASTY = (

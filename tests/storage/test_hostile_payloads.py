@@ -199,7 +199,6 @@ def test_a_dotted_result_key_makes_the_objects_on_its_way(store: Store, key: str
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="each of the 8 million copies that fit in 16 MiB is walked")
 def test_containers_that_double_are_refused_at_once() -> None:
     begin = time.perf_counter()
     with pytest.raises(LimitExceeded):

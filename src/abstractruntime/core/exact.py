@@ -14,6 +14,7 @@ import orjson
 
 from abstractruntime.errors import LimitExceeded, NotJson
 
+_BOXES: Final = frozenset({dict, list, tuple})
 MAX_DEPTH: Final = 200
 """Containers that may stand inside each other in one payload, result or variable."""
 
@@ -31,17 +32,19 @@ def exact_tree(
     than `max_depth` or surely larger than `max_bytes`. The walk keeps its own stack, so neither
     depth nor a cycle exhausts the interpreter's.
     """
+    # An item takes two bytes at least, itself and a separator: what shares one container many times
+    # over is stopped here and not by the memory it would fill.
+    if _items(root, max_depth) * 2 > max_bytes + 2:
+        raise too_large(path, f"more than {max_bytes}", max_bytes)
     top: list[Any] = []
     frames = [_Frame([root], top)]
     open_boxes: set[int] = set()
-    seen = 0
     while frames:
         frame = frames[-1]
         for key, item in frame.pairs:
             frame.at = None
             name = key if type(frame.copy) is list else _name(key, path, frames)
             frame.at = name
-            seen += 1
             if type(item) is dict or type(item) is list or type(item) is tuple:
                 if id(item) in open_boxes:
                     _refuse("contains itself", path, frames)
@@ -56,11 +59,37 @@ def exact_tree(
         else:
             open_boxes.discard(id(frame.box))
             frames.pop()
-        # An item takes two bytes at least, itself and a separator: what shares one container many
-        # times over is stopped here and not by the memory it would fill.
-        if seen * 2 > max_bytes + 2:
-            raise too_large(path, f"more than {max_bytes}", max_bytes)
     return top[0]
+
+
+def _items(root: Any, max_depth: int) -> int:
+    """How many items the walk would come to: those of a container as often as it stands there.
+
+    Each container is looked at once, so what doubles on every level is counted at once. One that
+    contains itself counts for one, and what is deeper than `max_depth` for nothing: the walk
+    refuses both.
+    """
+    if type(root) not in _BOXES:
+        return 1
+    counts = {id(root): 1}
+    stack = [(root, iter(_inside(root)))]
+    while stack:
+        box, rest = stack[-1]
+        if len(stack) > max_depth:
+            return 0
+        for item in rest:
+            if type(item) in _BOXES and id(item) not in counts:
+                counts[id(item)] = 1
+                stack.append((item, iter(_inside(item))))
+                break
+        else:
+            stack.pop()
+            counts[id(box)] += sum([counts.get(id(item), 1) for item in _inside(box)])
+    return counts[id(root)]
+
+
+def _inside(box: Any) -> Iterable[Any]:
+    return box.values() if type(box) is dict else box
 
 
 class _Frame:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from abstractruntime.core.machine import step
 from abstractruntime.core.machine.plan import Planned, effect_digest
+from abstractruntime.core.records import holding
 from abstractruntime.engine.requests import Flow, Read
 from abstractruntime.errors import EffectMismatch
 
@@ -29,7 +30,7 @@ class Recorded:
         node = record["node_id"]
         self.visits[node] = max(visit, self.visits.get(node, 0))
         if record.get("effect") is not None:
-            identity = (record.get("generation", 1), node, visit)
+            identity = (record.get("generation") or 1, node, visit)
             self.steps.setdefault(identity, []).append(record)
 
 
@@ -40,7 +41,7 @@ def recall(mover: Mover, planned: Planned) -> Flow[bool]:
     node_id = draft.run.current_node
     found = recorded.steps.get((draft.generation, node_id, draft.visit()))
     if found is None:
-        draft.recall = None
+        _leave(mover, recorded)
         return False
     last = found[-1]
     before, now = effect_digest(last["effect"]), effect_digest(planned.effect)
@@ -50,6 +51,19 @@ def recall(mover: Mover, planned: Planned) -> Flow[bool]:
     if before != now or last["status"] == "waiting":
         _new_visit(mover, recorded, before, now)
     return False
+
+
+def _leave(mover: Mover, recorded: Recorded) -> None:
+    """The run goes another way than the ledger knows: from here on nothing is looked up, and no
+    visit is counted under a number that the ledger has."""
+    draft = mover.draft
+    node_id, visit = draft.run.current_node, draft.visit()
+    counts = {**draft.visits}
+    for node, last in recorded.visits.items():
+        counts[node] = max(counts.get(node, 0), last)
+    counts[node_id] = visit if counts[node_id] == visit else counts[node_id] + 1
+    draft.visits = counts
+    draft.recall = None
 
 
 def _new_visit(mover: Mover, recorded: Recorded, before: str, now: str) -> None:
@@ -101,6 +115,6 @@ def _recorded(mover: Mover) -> Flow[Recorded]:
         run_id, after = mover.run.run_id, mover.draft.recall or 0
         records = yield Read(lambda store: store.list_records(run_id, after=after))
         mover.recorded = Recorded()
-        for record in records:
+        for record in holding(records):
             mover.recorded.add(record)
     return mover.recorded

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import sys
 import threading
@@ -26,6 +27,7 @@ from abstractruntime.errors import (
 MAX_IDENTIFIER = 256
 # File systems take 255 bytes; a file set aside beside this one gets a longer suffix.
 _MAX_FILE_NAME = 240
+_DIGEST_AT_END = re.compile("~[0-9a-fA-F]{64}$")
 _BINARY = getattr(os, "O_BINARY", 0)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -69,10 +71,11 @@ def check_identifier(identifier: str, *, what: str = "run_id") -> str:
 def file_name(prefix: str, identifier: str, suffix: str) -> str:
     """The file an identifier lives in: prefix, identifier, suffix.
 
-    Where that is longer than file systems take, the identifier's end gives way to a digest of it.
+    Where that is longer than file systems take, the identifier's end gives way to a digest of it;
+    and where it ends as if it had, so that no two identifiers have one file.
     """
     name = f"{prefix}{identifier}{suffix}"
-    if len(name.encode()) <= _MAX_FILE_NAME:
+    if len(name.encode()) <= _MAX_FILE_NAME and not _DIGEST_AT_END.search(identifier):
         return name
     digest = "~" + hashlib.sha256(identifier.encode()).hexdigest()
     room = _MAX_FILE_NAME - len((prefix + digest + suffix).encode())
@@ -81,10 +84,13 @@ def file_name(prefix: str, identifier: str, suffix: str) -> str:
 
 
 def make_folder(folder: str | os.PathLike[str]) -> Path:
-    """The folder as a path, made with its parents when it is not there."""
+    """The folder as a path, made with its parents when it is not there, each durable."""
     path = Path(folder)
     with translated(path):
+        missing = [each for each in (path, *path.parents) if not each.exists()]
         path.mkdir(parents=True, exist_ok=True)
+        for each in missing:
+            sync_folder(each.parent)
     return path
 
 

@@ -23,7 +23,7 @@ from abstractruntime.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
-from abstractruntime.storage.durable_files import sync_folder, translated
+from abstractruntime.storage.durable_files import make_folder
 from abstractruntime.storage.migrate import bring_up_to_date, newest, refuse_newer
 from abstractruntime.storage.relational.database import Row, copied
 from abstractruntime.storage.relational.pool import Pool
@@ -247,9 +247,7 @@ class SqliteFile:
             )
 
     def _make(self) -> None:
-        folder = Path(self.path).parent
-        if not folder.exists():
-            _make_folders(folder)
+        make_folder(Path(self.path).parent)
         try:
             connection = self.connect(create=True)
             try:
@@ -384,12 +382,3 @@ def _pragmas(connection: apsw.Connection) -> dict[str, Any]:
         "application_id",
     )
     return {name: connection.pragma(name) for name in names}
-
-
-def _make_folders(folder: Path) -> None:
-    """Make a folder with its parents, each durable in the one above."""
-    with translated(folder):
-        missing = [each for each in (folder, *folder.parents) if not each.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-        for each in missing:
-            sync_folder(each.parent)

@@ -14,6 +14,7 @@ from abstractruntime.core import times
 from abstractruntime.core._defaults import new_id
 from abstractruntime.core.checkpoint import Checkpoint
 from abstractruntime.core.commit import Entry, Loaded
+from abstractruntime.core.identifiers import checked
 from abstractruntime.core.machine.assemble import assemble
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.machine.edit import edit_commit
@@ -48,6 +49,7 @@ class StoreRuns(RunStore):
         RevisionConflict when `run` carries another revision than the stored one; without a
         revision it overwrites. An object that carried one carries the new one afterwards.
         """
+        checked(run.run_id, "run_id")
         carried = None if run.checkpoint is None else Checkpoint.coerce(run.checkpoint).revision
         while True:
             stored = self.store.load(run.run_id)
@@ -123,6 +125,7 @@ class StoreRecords(LedgerStore):
 
     def append(self, record: StepRecord) -> None:
         """Add one record by a commit of its own, sealed as all are; UnknownRun."""
+        checked(record.run_id, "run_id")
         while True:
             loaded = self.store.load(record.run_id)
             if loaded is None:

@@ -47,7 +47,7 @@ def everything_open(**fields: Any) -> Draft:
     return draft_of(kernel=kernel, **fields)
 
 
-CLOSED: dict[str, Any] = {"open_steps": {}, "waits": {}, "queued_at": None, "recall": None}
+CLOSED: dict[str, Any] = {"open_steps": {}, "waits": {}, "queued_at": None}
 
 
 # ---- completed

@@ -24,6 +24,7 @@ from abstractruntime.core.models import (
     wait_from_dict,
     wait_to_dict,
 )
+from abstractruntime.core.records import holding
 
 PLAIN = ("workflow_id", "output", "error", "actor_id", "session_id", "parent_run_id")
 
@@ -133,7 +134,11 @@ def rewound(
     The counter of `node_id` itself is one less: its next visit is the recorded one. None when the
     ledger knows no visit of it in this generation.
     """
-    lines = [r for r in records if r.get("visit") and r.get("generation", 1) == generation]
+    lines = [
+        record
+        for record in holding(list(records))
+        if record.get("visit") and (record.get("generation") or 1) == generation
+    ]
     visits = [r["visit"] for r in lines if r["node_id"] == node_id]
     if not visits:
         return None

@@ -102,7 +102,6 @@ def reopen(
 
 def _end(draft: Draft, *, now: str, message_id: str) -> None:
     draft.close_all()
-    draft.recall = None
     run = draft.run
     if draft.reports_to is None or run.parent_run_id is None:
         return

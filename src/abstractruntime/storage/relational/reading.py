@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from abstractruntime.core.canonical import decode
 from abstractruntime.core.commit import Loaded
 from abstractruntime.core.delta import Encoding, apply_delta
 from abstractruntime.core.head import run_from_head
 from abstractruntime.core.models import RunState
-from abstractruntime.errors import StoreCorrupt, UnknownRevision
+from abstractruntime.errors import RuntimeFault, StoreCorrupt, UnknownRevision
 from abstractruntime.storage.relational.database import Row
 from abstractruntime.storage.relational.heads import rebuilt_head
 from abstractruntime.storage.relational.ledger_rows import LedgerRows
@@ -22,6 +22,21 @@ _FIXED = ("run_id", "workflow_id", "created_at", "actor_id", "session_id", "pare
 _LEAST_PAGE = 16
 _MOST_PAGE = 256
 _CLOSED = ("completed", "waiting")
+
+
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
+"""What decoding a damaged row may raise."""
+
+
+def refuse(run_id: str, error: Exception) -> NoReturn:
+    """Raise what decoding a row of the run raised as StoreCorrupt; a fault of ours as it is."""
+    if isinstance(error, RuntimeFault):
+        raise error
+    raise StoreCorrupt(
+        f"A row of run '{run_id}' cannot be read: {error!r}",
+        fix="abstractruntime doctor says what else is damaged; restore the file from a backup",
+        run_id=run_id,
+    ) from error
 
 
 def loaded(read: Read, row: Row) -> Loaded:

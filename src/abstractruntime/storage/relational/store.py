@@ -95,14 +95,20 @@ class RelationalStore(Store):
     # -- one run
 
     def load(self, run_id: str) -> Loaded | None:
-        rows = self._read("run", (run_id,))
-        return reading.loaded(self._read, rows[0]) if rows else None
+        try:
+            rows = self._read("run", (run_id,))
+            return reading.loaded(self._read, rows[0]) if rows else None
+        except reading.UNREADABLE as error:
+            reading.refuse(run_id, error)
 
     def load_at(self, run_id: str, revision: int) -> Loaded:
-        rows = self._read("run", (run_id,))
-        if not rows:
-            raise UnknownRun(f"Unknown run_id: {run_id}", run_id=run_id)
-        return reading.loaded_at(self._read, rows[0], revision)
+        try:
+            rows = self._read("run", (run_id,))
+            if not rows:
+                raise UnknownRun(f"Unknown run_id: {run_id}", run_id=run_id)
+            return reading.loaded_at(self._read, rows[0], revision)
+        except reading.UNREADABLE as error:
+            reading.refuse(run_id, error)
 
     def submit(self, commit: Commit) -> Pending:
         return self._group.submit(CommitWork(commit))
@@ -114,12 +120,15 @@ class RelationalStore(Store):
         self, run_id: str, *, after: int = 0, limit: int | None = None
     ) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        if after <= 0:
-            for (text,) in self._read("stray_records", (run_id,)):
-                found.append(decode(text))
-        number = self._number(run_id)
-        if number is not None:
-            found += reading.records(self._read, run_id, number, after=after, limit=limit)
+        try:
+            if after <= 0:
+                for (text,) in self._read("stray_records", (run_id,)):
+                    found.append(decode(text))
+            number = self._number(run_id)
+            if number is not None:
+                found += reading.records(self._read, run_id, number, after=after, limit=limit)
+        except reading.UNREADABLE as error:
+            reading.refuse(run_id, error)
         return found
 
     def find_step(self, run_id: str, key: str) -> list[dict[str, Any]]:
@@ -211,7 +220,13 @@ class RelationalStore(Store):
         return self._listed(self._read("runs_of_parent", (parent_run_id, wanted)))
 
     def _listed(self, rows: Iterable[tuple[Any, ...]]) -> list[RunState]:
-        return [reading.listed(self._read, row) for row in rows]
+        return [self._one_listed(row) for row in rows]
+
+    def _one_listed(self, row: tuple[Any, ...]) -> RunState:
+        try:
+            return reading.listed(self._read, row)
+        except reading.UNREADABLE as error:
+            reading.refuse(row[1], error)
 
     def find_prefix(self, prefix: str, *, limit: int = 2) -> Sequence[str]:
         return [row[0] for row in self._read("prefix", (prefix, max(limit, 0)))]
