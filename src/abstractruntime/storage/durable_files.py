@@ -11,7 +11,7 @@ import os
 import secrets
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -105,8 +105,13 @@ def read_whole(path: Path) -> bytes | None:
             return None
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace the file by `data`: durable on return, and on any error the old file stands whole."""
+def write_whole(
+    path: Path, data: bytes, *, ready: Callable[[os.stat_result], None] | None = None
+) -> None:
+    """Replace the file by `data`: durable on return, and on any error the old file stands whole.
+
+    `ready` is called with the stat of what is about to get the name, when all but that is done.
+    """
     digest = hashlib.sha256(path.name.encode()).hexdigest()[:16]
     writer = f"{os.getpid()}-{threading.get_ident()}-{_PROCESS}"
     temp = path.parent / f".{digest}-{writer}.tmp"
@@ -117,8 +122,11 @@ def write_whole(path: Path, data: bytes) -> None:
             try:
                 write_all(descriptor, data)
                 os.fsync(descriptor)
+                stat = os.fstat(descriptor)
             finally:
                 os.close(descriptor)
+            if ready is not None:
+                ready(stat)
             os.replace(temp, path)
             replaced = True
         finally:
@@ -221,6 +229,20 @@ def _lock_between_processes(descriptor: int) -> None:
 
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _forget_locks() -> None:
+    """In a forked child: what other threads of the parent held, nobody here will release."""
+    global _LOCKS  # noqa: PLW0603
+    _LOCKS = tuple(threading.RLock() for _ in range(64))
+    for descriptor in _open_exclusively.values():
+        with suppress(OSError):
+            os.close(descriptor)
+    _open_exclusively.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_locks)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Runs and ledgers as files that people can read: one JSON object per run, one line per record.
 
-The folder's format is the public API. One process at a time writes to a folder.
+The folder's format is the public API. What stands in `.abstractruntime` is no part of it: locks,
+and an index that can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,6 @@ from abstractruntime.storage.durable_files import (
     appending,
     check_identifier,
     file_name,
-    lock_of,
     make_folder,
     read_at,
     read_whole,
@@ -39,8 +40,10 @@ from abstractruntime.storage.durable_files import (
     write_all,
     write_whole,
 )
+from abstractruntime.storage.folder_locks import FolderLocks
+from abstractruntime.storage.json_index import FolderIndex
+from abstractruntime.storage.json_rows import IndexRow
 from abstractruntime.storage.plain_runs import (
-    Row,
     revision_in,
     select_children,
     select_due,
@@ -64,22 +67,38 @@ class JsonFileRunStore(RunStore):
 
     def __init__(self, base_dir: str | os.PathLike[str]) -> None:
         self._base = make_folder(base_dir)
+        self.locks = FolderLocks.of(self._base)
+        self._indexes: dict[int, FolderIndex] = {}
+
+    @property
+    def index(self) -> FolderIndex:
+        """What this process knows of all runs; a forked child begins anew."""
+        pid = os.getpid()
+        found = self._indexes.get(pid)
+        if found is None:
+            found = self._indexes.setdefault(pid, FolderIndex(self._base, self.locks, _read))
+        return found
 
     def save(self, run: RunState) -> None:
         """Write `run`, keeping keys of its file that this version does not know.
 
         NotJson, InvalidIdentifier, StoreFull and its kin; RevisionConflict when it is older than
-        what is stored.
+        what is stored; StoreBusy.
         """
         path = self._path(run.run_id)
-        with lock_of(path):
+        with self.locks.held([run.run_id]):
             stored = _read_run(path, run.run_id) or {}
             data = to_save(run, found=revision_in(stored), kept=lambda: stored["checkpoint"])
             checkpoint = data.pop("checkpoint", None)
             data.update((key, stored[key]) for key in stored if key not in _RUN_FIELDS)
             if checkpoint is not None:
                 data["checkpoint"] = checkpoint
-            write_whole(path, readable(data))
+            text = readable(data)
+
+            def ready(stat: os.stat_result) -> None:
+                self.index.journal.add([IndexRow.of(data, path.name, stat)])
+
+            write_whole(path, text, ready=ready)
 
     def load(self, run_id: str) -> RunState | None:
         """The run as last saved; None when unknown. StoreCorrupt names a file it cannot read."""
@@ -95,45 +114,56 @@ class JsonFileRunStore(RunStore):
         limit: int = 100,
     ) -> list[RunState]:
         """Runs that match all given, newest updated_at first."""
-        found = select_runs(
-            self._rows(),
-            status=status,
-            wait_reason=wait_reason,
-            workflow_id=workflow_id,
-            limit=limit,
+        found = self.index.select(
+            lambda rows: select_runs(
+                rows,
+                status=status,
+                wait_reason=wait_reason,
+                workflow_id=workflow_id,
+                limit=limit,
+            )
         )
-        return [run_from_dict(row.data) for row in found]
+        return [run_from_dict(data) for data in found]
 
     def list_due_wait_until(self, *, now_iso: str, limit: int = 100) -> list[RunState]:
         """Waiting runs whose `until` is at or before `now_iso`, earliest first."""
-        found = select_due(self._rows(), now_iso=now_iso, limit=limit)
-        return [run_from_dict(row.data) for row in found]
+        found = self.index.select(lambda rows: select_due(rows, now_iso=now_iso, limit=limit))
+        return [run_from_dict(data) for data in found]
 
     def list_children(
         self, *, parent_run_id: str, status: RunStatus | None = None
     ) -> list[RunState]:
         """Runs started by `parent_run_id`, oldest first."""
-        found = select_children(self._rows(), parent_run_id=parent_run_id, status=status)
-        return [run_from_dict(row.data) for row in found]
+        found = self.index.select(
+            lambda rows: select_children(rows, parent_run_id=parent_run_id, status=status),
+            parent=parent_run_id,
+        )
+        return [run_from_dict(data) for data in found]
+
+    def changes(self) -> int:
+        """A number that changes when anybody, other processes too, may have saved a run."""
+        with translated(self._base):
+            folder = os.stat(self._base)
+        return hash((folder.st_mtime_ns, self.index.journal.state()))
 
     def _path(self, run_id: str) -> Path:
         return self._base / file_name("run_", check_identifier(run_id), ".json")
 
-    def _rows(self) -> Iterator[Row]:
-        with translated(self._base):
-            names = sorted(os.listdir(self._base))
-        for name in names:
-            if name.startswith("run_") and name.endswith(".json"):
-                data = _read_run(self._base / name)
-                if data is not None:  # None: removed since the folder was read
-                    yield Row.of(data, data)
-
 
 def _read_run(path: Path, run_id: str | None = None) -> dict[str, Any] | None:
     """The object in a run's file, None when there is no file; StoreCorrupt when it is no run."""
-    text = read_whole(path)
-    if text is None:
-        return None
+    found = _read(path, run_id)
+    return None if found is None else found[0]
+
+
+def _read(path: Path, run_id: str | None = None) -> tuple[dict[str, Any], os.stat_result] | None:
+    """The same, with the stat of the very file that was read."""
+    with translated(path):
+        try:
+            with FileIO(path) as file:
+                stat, text = os.fstat(file.fileno()), file.readall()
+        except (FileNotFoundError, IsADirectoryError):
+            return None
     try:
         data = decode(text)
     except ValueError as error:
@@ -150,7 +180,7 @@ def _read_run(path: Path, run_id: str | None = None) -> dict[str, Any] | None:
         raise StoreCorrupt(
             f"{path} holds the run '{data['run_id']}', not '{run_id}'", path=str(path)
         )
-    return data
+    return data, stat
 
 
 def readable(value: dict[str, Any]) -> bytes:
