@@ -57,6 +57,8 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^"\[\]{},:]+')
 _OPENING = (b"[", b"{")
 _CLOSING = (b"]", b"}")
 _TAIL = 64 * 1024
+TORN = ".torn"
+"""What the name of a file ends with that keeps bytes which a crash cut short."""
 
 
 class JsonFileRunStore(RunStore):
@@ -228,7 +230,7 @@ class JsonlLedgerStore(LedgerStore):
         run_id = records[0].run_id
         if any(record.run_id != run_id for record in records):
             raise ValueError("append_many takes the records of one run")
-        path = self._path(run_id)
+        path = self.path(run_id)
         lines = b"".join(whole(record_to_dict(record)) + b"\n" for record in records)
         with appending(path) as descriptor, translated(path):
             size = _without_torn_line(descriptor, path)
@@ -242,7 +244,7 @@ class JsonlLedgerStore(LedgerStore):
 
     def list(self, run_id: str) -> builtins.list[dict[str, Any]]:
         """All records of a run in order; empty when unknown. StoreCorrupt names file and line."""
-        path = self._path(run_id)
+        path = self.path(run_id)
         text = read_whole(path) or b""
         # What follows the last line break is a line cut short, or nothing.
         lines = text.split(b"\n")[:-1]
@@ -250,7 +252,7 @@ class JsonlLedgerStore(LedgerStore):
 
     def last(self, run_id: str) -> dict[str, Any] | None:
         """The run's last record, reading only the end of its file; None when it has none."""
-        path = self._path(run_id)
+        path = self.path(run_id)
         with translated(path):
             try:
                 descriptor = os.open(path, os.O_RDONLY)
@@ -264,9 +266,38 @@ class JsonlLedgerStore(LedgerStore):
 
     def exclusive(self, run_id: str) -> AbstractContextManager[object]:
         """While entered, nobody else appends to this run's ledger."""
-        return appending(self._path(run_id))
+        return appending(self.path(run_id))
 
-    def _path(self, run_id: str) -> Path:
+    def mark(self, run_id: str) -> tuple[int, int]:
+        """The ledger's inode and size: another pair whenever somebody has appended to it."""
+        path = self.path(run_id)
+        with translated(path):
+            try:
+                stat = os.stat(path)
+            except FileNotFoundError:
+                return 0, 0
+        return stat.st_ino, stat.st_size
+
+    def set_torn_aside(self, run_id: str) -> tuple[str, int] | None:
+        """Move a line that a crash cut short to its `*.torn`: that file's name, and how many bytes.
+
+        None when there is none; nothing is written then.
+        """
+        path = self.path(run_id)
+        size = self.mark(run_id)[1]
+        with translated(path):
+            if size == 0:
+                return None
+            with FileIO(path) as file:
+                if read_at(file.fileno(), size - 1, 1) == b"\n":
+                    return None
+            with appending(path) as descriptor:
+                size = os.fstat(descriptor).st_size
+                count = size - _without_torn_line(descriptor, path)
+        return (path.name + TORN, count) if count else None
+
+    def path(self, run_id: str) -> Path:
+        """The file of the run's ledger."""
         return self._base / file_name("ledger_", check_identifier(run_id), ".jsonl")
 
 
@@ -314,7 +345,7 @@ def _without_torn_line(descriptor: int, path: Path) -> int:
     size = os.fstat(descriptor).st_size
     end = _end_of_lines(descriptor, size)
     if end < size:
-        torn = path.with_name(path.name + ".torn")
+        torn = path.with_name(path.name + TORN)
         bytes_kept = read_at(descriptor, end, size - end)
         # Kept durably before it is cut: a crash in between keeps it twice, never loses it.
         append_whole(torn, b"\n" + bytes_kept if torn.exists() else bytes_kept)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from abstractruntime.core import times
+from abstractruntime.core.checkpoint import Checkpoint
 from abstractruntime.core.commit import Evidence
 from abstractruntime.core.models import RunState, StepRecord, StepStatus
 from abstractruntime.errors import InvalidTime
@@ -41,8 +42,8 @@ class Group:
 
     @property
     def void(self) -> bool:
-        """Whether the ledger says already that this commit never was."""
-        return kind_of(self.records[-1]) == "voided"
+        """Whether it changes nothing: it says what never was, or that bytes were torn."""
+        return kind_of(self.records[-1]) in ("voided", "torn")
 
 
 # ---- what a record is
@@ -58,6 +59,14 @@ def with_then(record: Record, **then: Any) -> Record:
     """A step's record that also says what its pair's stores would lose."""
     effect = record["effect"]
     return {**record, "effect": {**effect, THEN: {**effect.get(THEN, {}), **then}}}
+
+
+def with_next(record: Record, checkpoint: Checkpoint) -> Record:
+    """The run store drops checkpoints: the ledger has to say how an open step goes on."""
+    for step in checkpoint.open_steps.values():
+        if step.step_id == record["step_id"]:
+            return with_then(record, node=step.next_node, child=step.child)
+    return record
 
 
 def without_then(record: Record) -> Record:

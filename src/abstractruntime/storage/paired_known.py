@@ -32,6 +32,7 @@ class Known:
     kernel    the checkpoint as text, where the run store does not give back the right one
     evidence  how many pieces are kept
     numbers   revisions of the records, where the ledger may drop them
+    mark      the end of the ledger as last seen, where the ledger can say it
     sure      no commit of this process may be half written
     """
 
@@ -42,6 +43,7 @@ class Known:
     kernel: bytes | None = None
     evidence: int = 0
     numbers: Numbers | None = None
+    mark: object = None
     sure: bool = True
 
     def checkpoint(self, stored: Checkpoint | None) -> Checkpoint:

@@ -38,6 +38,7 @@ from abstractruntime.errors import StoreCorrupt
 from abstractruntime.storage.base import LedgerStore, RunStore
 from abstractruntime.storage.in_memory import InMemoryLedgerStore, InMemoryRunStore
 from abstractruntime.storage.json_files import JsonFileRunStore, JsonlLedgerStore
+from abstractruntime.storage.paired_files import LedgerEnd, Torn, innermost, torn_note
 from abstractruntime.storage.paired_journal import (
     KEPT_FIELDS,
     Group,
@@ -49,6 +50,7 @@ from abstractruntime.storage.paired_journal import (
     moment_of,
     not_redone,
     revision_of,
+    with_next,
     with_then,
     without_then,
     without_voided,
@@ -89,6 +91,7 @@ class Looks:
         # Ours copy what they are given and give back just that; a user's may do neither.
         self._runs_exact = isinstance(runs, InMemoryRunStore | JsonFileRunStore)
         self._ledger_keeps: bool | None = None
+        self._end = LedgerEnd(innermost(ledger))
         self._ledger_exact = isinstance(innermost(ledger), InMemoryLedgerStore | JsonlLedgerStore)
 
     # -- reading
@@ -99,13 +102,16 @@ class Looks:
         if raw is None:
             with self._guard:
                 self._known.pop(run_id, None)
+            self._end.refuse_lost_run(run_id)
             return None
         encoding, vars = Encoding.of(raw.vars)
         run = copy_of(raw, vars, checkpoint_in(raw))
         public = public_digest(run)
         known = self._known.get(run_id)
-        if known is None or not known.sure or known.stored != _revision(run.checkpoint):
-            return self._examined(run, encoding, public, known)
+        mark = self._end.mark(run_id)
+        unseen = known is None or known.mark != mark
+        if known is None or unseen or not known.sure or known.stored != _revision(run.checkpoint):
+            return self._examined(run, encoding, public, known, mark)
         if public != known.public:
             known.public, known.edited = public, True
             known.revision += 1
@@ -131,20 +137,25 @@ class Looks:
     # -- the first look at a run in this process
 
     def _examined(
-        self, run: RunState, encoding: Encoding, public: str, known: Known | None
+        self, run: RunState, encoding: Encoding, public: str, known: Known | None, mark: object
     ) -> Loaded:
         stored = run.checkpoint
-        if stored is not None and known is None and self._shows_all(run.run_id, stored):
+        # Torn bytes are set aside first: what of the commit they are of stands is judged then.
+        torn = self._end.torn(run.run_id)
+        if stored is not None and torn is None and self._moved_elsewhere(run, known):
             edited = stored.digest not in (None, public)
-            known = Known(
-                stored.revision, public, stored.revision + edited, edited, evidence=stored.linked
-            )
+            revision = max(stored.revision + edited, 0 if known is None else known.revision + 1)
+            found = stored.revision, public, revision, edited
+            known = Known(*found, evidence=stored.linked, mark=mark)
             self._remember(run.run_id, known)
             return given_out(run, encoding, known)
         records = self.ledger.list(run.run_id)
         base, groups, edited = self._base(run, records, public, known)
-        # Whoever loaded the run before this is to be refused.
-        least = 0 if known is None else known.revision + 1
+        # Whoever loaded the run before this is to be refused, unless only evidence came.
+        same = known is not None and known.sure and known.public == public and not groups
+        least = (
+            0 if known is None else known.revision + (not same or known.stored != _revision(stored))
+        )
         known = Known(
             _revision(stored),
             public,
@@ -153,12 +164,22 @@ class Looks:
             kernel=None if base is stored else as_text(base.to_dict()),
             evidence=sum(map(is_evidence, records)),
             numbers=None if self._ledger_exact else Numbers(len(records), base.revision),
+            mark=mark if torn is None else self._end.mark(run.run_id),
         )
         self._remember(run.run_id, known)
         run.checkpoint = base
-        if groups:
-            run, encoding = self._settle(run, encoding, groups, known)
+        if groups or torn:
+            run, encoding = self._settle(run, encoding, groups, known, torn)
         return given_out(run, encoding, known)
+
+    def _moved_elsewhere(self, run: RunState, known: Known | None) -> bool:
+        """Whether the run is new to this process, or moved whole by another since it was seen."""
+        stored = run.checkpoint
+        assert stored is not None
+        moved = known is None or (known.sure and stored.revision > (known.stored or 0))
+        if not moved or not (known is None or self._ledger_exact):
+            return False
+        return self._shows_all(run.run_id, stored)
 
     def _shows_all(self, run_id: str, stored: Checkpoint) -> bool:
         """Whether the end of the ledger, read alone, says that the run store has every commit."""
@@ -215,7 +236,12 @@ class Looks:
     # -- what a crash left
 
     def _settle(
-        self, run: RunState, encoding: Encoding, groups: Sequence[Group], known: Known
+        self,
+        run: RunState,
+        encoding: Encoding,
+        groups: Sequence[Group],
+        known: Known,
+        torn: Torn | None,
     ) -> tuple[RunState, Encoding]:
         """Redo what is complete, void what is not, and save the run as it then is."""
         unperformed: list[Record] = []
@@ -235,18 +261,21 @@ class Looks:
         now = max([self._clock(), *(moment_of(r) for group in groups for r in group.records)])
         draft = Draft(Loaded(run, encoding))
         draft.absorb()
-        if not unperformed:
+        if not unperformed and torn is None:
             draft.run.updated_at = now
             self._save(draft.run, draft.encoding, known, records=0)
             return draft.run, draft.encoding
-        draft.note(
-            "voided",
-            line_id=new_id(),
-            now=now,
-            revision=groups[-1].revision,
-            step_ids=list(dict.fromkeys(record["step_id"] for record in unperformed)),
-            records=len(unperformed),
-        )
+        if unperformed:
+            draft.note(
+                "voided",
+                line_id=new_id(),
+                now=now,
+                revision=groups[-1].revision,
+                step_ids=list(dict.fromkeys(record["step_id"] for record in unperformed)),
+                records=len(unperformed),
+            )
+        if torn is not None:
+            draft.note("torn", line_id=new_id(), now=now, **torn_note(torn))
         commit = assemble(draft, self._sealer, now=now)
         self._append(commit, known)
         self._save(commit.run, commit.encoding, known, records=len(commit.records))
@@ -270,6 +299,7 @@ class Looks:
         known = self._known.get(record.run_id)
         if known is not None:
             known.evidence += 1
+            known.mark = self._end.mark(record.run_id)
             if known.numbers is not None:
                 known.numbers.grow(1, known.revision)
 
@@ -282,7 +312,7 @@ class Looks:
             if not self._ledger_exact:
                 data = self._with_lost(data)
             if known.kernel is not None and data["status"] == "started":
-                data = _with_next(data, commit.checkpoint)
+                data = with_next(data, commit.checkpoint)
             records.append(record_from_dict(data) if self._ledger_exact else own_record(data))
         if not records:
             return
@@ -315,6 +345,7 @@ class Looks:
             known.stored, known.kernel = kernel.revision, None
         else:
             public = self._save_and_read_back(run, encoding, kernel, known)
+        known.mark = self._end.mark(run.run_id)
         known.public = public
         known.revision = kernel.revision + known.edited
         known.sure = True
@@ -349,15 +380,6 @@ class Looks:
                 self._known.popitem(last=False)
 
 
-def innermost(ledger: LedgerStore) -> LedgerStore:
-    """The ledger that records end up in, beneath those that only seal them."""
-    while True:
-        inner = getattr(ledger, "inner", None)
-        if inner is None:
-            return ledger
-        ledger = inner
-
-
 def _written_since(records: Sequence[Record], known: Known, base: Checkpoint) -> list[Group]:
     """What was appended after the commit that `base` is of."""
     if known.numbers is None or any(revision_of(record) is not None for record in records):
@@ -376,11 +398,3 @@ def _at(run: RunState, revision: int, last: Record | None) -> RunState:
 
 def _revision(checkpoint: Checkpoint | None) -> int | None:
     return None if checkpoint is None else checkpoint.revision
-
-
-def _with_next(record: Record, checkpoint: Checkpoint) -> Record:
-    """The run store drops checkpoints: the ledger has to say how an open step goes on."""
-    for step in checkpoint.open_steps.values():
-        if step.step_id == record["step_id"]:
-            return with_then(record, node=step.next_node, child=step.child)
-    return record
