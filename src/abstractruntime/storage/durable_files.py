@@ -8,11 +8,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from abstractruntime.errors import (
@@ -26,6 +28,8 @@ from abstractruntime.errors import (
 MAX_IDENTIFIER = 256
 # File systems take 255 bytes; a file set aside beside this one gets a longer suffix.
 _MAX_FILE_NAME = 240
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _BINARY = getattr(os, "O_BINARY", 0)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -54,9 +58,9 @@ def check_identifier(identifier: str, *, what: str = "run_id") -> str:
         reason = "holds '..'"
     elif identifier.startswith("."):
         reason = "begins with a dot"
-    elif any(ch < " " or "\x7f" <= ch <= "\x9f" or ch in "\u2028\u2029" for ch in identifier):
+    elif _CONTROL.search(identifier):
         reason = "holds a control character"
-    elif any("\ud800" <= ch <= "\udfff" for ch in identifier):
+    elif _SURROGATE.search(identifier):
         reason = "holds a lone surrogate"
     else:
         return identifier
@@ -81,8 +85,8 @@ def file_name(prefix: str, identifier: str, suffix: str) -> str:
 
 
 def make_folder(folder: str | os.PathLike[str]) -> Path:
-    """The folder as a path, made with its parents when it is not there."""
-    path = Path(folder)
+    """The folder as an absolute path, made with its parents when it is not there."""
+    path = Path(folder).absolute()
     with translated(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
@@ -93,7 +97,18 @@ def lock_of(path: Path) -> threading.RLock:
 
     Paths share locks: whoever holds one must not wait for that of another path.
     """
-    return _LOCKS[hash(os.path.realpath(path)) % len(_LOCKS)]
+    return _LOCKS[hash(_real(path)) % len(_LOCKS)]
+
+
+def _real(path: Path) -> str:
+    """One name for a file, whatever way its folder is named."""
+    folder, name = os.path.split(path)
+    return f"{_real_folder(folder)}/{name}"
+
+
+@lru_cache(64)
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 def read_whole(path: Path) -> bytes | None:
@@ -193,7 +208,7 @@ def appending(path: Path) -> Iterator[int]:
     Other threads wait, other processes too where the file system has locks. It may be entered
     again by the same thread, which then gets the same descriptor.
     """
-    name = os.path.realpath(path)
+    name = _real(path)
     with lock_of(path):
         if name in _open_exclusively:
             yield _open_exclusively[name]

@@ -11,6 +11,8 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import lru_cache
+from hashlib import sha256
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -87,9 +89,14 @@ class JsonFileRunStore(RunStore):
         NotJson, InvalidIdentifier, StoreFull and its kin; RevisionConflict when it is older than
         what is stored; StoreBusy.
         """
+        self.save_marked(run)
+
+    def save_marked(self, run: RunState) -> bytes:
+        """The same; the mark that its file then has."""
         path = self._path(run.run_id)
         with self.locks.held([run.run_id]):
-            stored = _read_run(path, run.run_id) or {}
+            found = _text_of(path)
+            stored = {} if found is None else _run_in(path, found[0], run.run_id)
             data = to_save(run, found=revision_in(stored), kept=lambda: stored["checkpoint"])
             checkpoint = data.pop("checkpoint", None)
             data.update((key, stored[key]) for key in stored if key not in _RUN_FIELDS)
@@ -98,14 +105,28 @@ class JsonFileRunStore(RunStore):
             text = readable(data)
 
             def ready(stat: os.stat_result) -> None:
-                self.index.journal.add([IndexRow.of(data, path.name, stat)])
+                self.index.journal.add([IndexRow.of(data, path.name, stat, run.checkpoint)])
 
             write_whole(path, text, ready=ready)
+            return sha256(text).digest()
 
     def load(self, run_id: str) -> RunState | None:
         """The run as last saved; None when unknown. StoreCorrupt names a file it cannot read."""
-        data = _read_run(self._path(run_id), run_id)
-        return None if data is None else run_from_dict(data)
+        return self.load_marked(run_id)[0]
+
+    def load_marked(self, run_id: str) -> tuple[RunState | None, bytes]:
+        """The run, and the mark of its file."""
+        path = self._path(run_id)
+        found = _text_of(path)
+        if found is None:
+            return None, b""
+        return run_from_dict(_run_in(path, found[0], run_id)), sha256(found[0]).digest()
+
+    def mark(self, run_id: str) -> bytes:
+        """The mark of the run's file: another one when its text is another."""
+        # Not its times: a file system keeps them so coarsely that two saves may have the same.
+        found = _text_of(self._path(run_id))
+        return b"" if found is None else sha256(found[0]).digest()
 
     def list_runs(
         self,
@@ -149,23 +170,35 @@ class JsonFileRunStore(RunStore):
         return hash((folder.st_mtime_ns, self.index.journal.state()))
 
     def _path(self, run_id: str) -> Path:
-        return self._base / file_name("run_", check_identifier(run_id), ".json")
+        check_identifier(run_id)
+        return _path_of(self._base, "run_", run_id, ".json")
 
 
-def _read_run(path: Path, run_id: str | None = None) -> dict[str, Any] | None:
-    """The object in a run's file, None when there is no file; StoreCorrupt when it is no run."""
-    found = _read(path, run_id)
-    return None if found is None else found[0]
+@lru_cache(1024)
+def _path_of(folder: Path, prefix: str, run_id: str, suffix: str) -> Path:
+    return folder / file_name(prefix, run_id, suffix)
 
 
-def _read(path: Path, run_id: str | None = None) -> tuple[dict[str, Any], os.stat_result] | None:
-    """The same, with the stat of the very file that was read."""
+def _read(path: Path) -> tuple[dict[str, Any], os.stat_result] | None:
+    """The object in a run's file, and the stat of the file that was read; None when there is none.
+
+    StoreCorrupt when it is no run.
+    """
+    found = _text_of(path)
+    return None if found is None else (_run_in(path, found[0]), found[1])
+
+
+def _text_of(path: Path) -> tuple[bytes, os.stat_result] | None:
     with translated(path):
         try:
             with FileIO(path) as file:
-                stat, text = os.fstat(file.fileno()), file.readall()
+                return file.readall(), os.fstat(file.fileno())
         except (FileNotFoundError, IsADirectoryError):
             return None
+
+
+def _run_in(path: Path, text: bytes, run_id: str | None = None) -> dict[str, Any]:
+    """The run that the text of its file is of."""
     try:
         data = decode(text)
     except ValueError as error:
@@ -182,7 +215,7 @@ def _read(path: Path, run_id: str | None = None) -> tuple[dict[str, Any], os.sta
         raise StoreCorrupt(
             f"{path} holds the run '{data['run_id']}', not '{run_id}'", path=str(path)
         )
-    return data, stat
+    return data
 
 
 def readable(value: dict[str, Any]) -> bytes:
@@ -298,7 +331,8 @@ class JsonlLedgerStore(LedgerStore):
 
     def path(self, run_id: str) -> Path:
         """The file of the run's ledger."""
-        return self._base / file_name("ledger_", check_identifier(run_id), ".jsonl")
+        check_identifier(run_id)
+        return _path_of(self._base, "ledger_", run_id, ".jsonl")
 
 
 def _record(path: Path, number: int | None, line: bytes) -> dict[str, Any]:

@@ -61,10 +61,20 @@ class IndexRow(NamedTuple):
         return self[1:4]
 
     @classmethod
-    def of(cls, run: Mapping[str, Any], name: str, stat: os.stat_result) -> IndexRow:
-        """The row of a run in its JSON form; TypeError and its kin where it has another form."""
+    def of(
+        cls,
+        run: Mapping[str, Any],
+        name: str,
+        stat: os.stat_result,
+        checkpoint: object = None,
+    ) -> IndexRow:
+        """The row of a run in its JSON form; TypeError and its kin where it has another form.
+
+        `checkpoint` is the one in it, for who has it as an object.
+        """
         row = Row.of(run, None)
-        checkpoint = Checkpoint.coerce(run.get("checkpoint") or {"revision": 0})
+        if not isinstance(checkpoint, Checkpoint):
+            checkpoint = Checkpoint.coerce(run.get("checkpoint") or {"revision": 0})
         live = row.status in LIVE
         wait_key = (run.get("waiting") or {}).get("wait_key")
         waits = row.status == RunStatus.WAITING.value and row.wait_reason == "subworkflow"

@@ -194,7 +194,7 @@ class PairedStore(Store):
         with self._locked(one.run_id for one in commits):
             seen: set[str] = set()
             for one in commits:
-                found = _revision_of(self._looks.look(one.run_id))
+                found = self._looks.revision(one.run_id)
                 if found != one.expected or one.run_id in seen:
                     raise RevisionConflict(
                         f"Run '{one.run_id}' is at revision {found}, not {one.expected}",

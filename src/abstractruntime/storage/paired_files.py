@@ -1,24 +1,47 @@
-"""What a pair sees of its ledger's end when that is a file of ours; of other ledgers, nothing.
+"""What a pair sees of its stores without reading all, where they are files of ours.
 
-By it a process notices what others, or a crash of theirs, left in a run's ledger behind its back.
+By it a process notices what others, or a crash of theirs, left of a run behind its back.
 """
 
 from __future__ import annotations
 
+from abstractruntime.core.models import RunState
 from abstractruntime.errors import StoreCorrupt, StoreReadOnly
-from abstractruntime.storage.base import LedgerStore
-from abstractruntime.storage.json_files import JsonlLedgerStore
+from abstractruntime.storage.base import LedgerStore, RunStore
+from abstractruntime.storage.json_files import JsonFileRunStore, JsonlLedgerStore
 from abstractruntime.storage.paired_journal import Record, is_evidence, revision_of
+from abstractruntime.storage.paired_known import Known
 
 Torn = tuple[str, int]
 """The file that torn bytes are kept in, and how many they are."""
 
 
-class LedgerEnd:
-    """The ends of the ledgers in `ledger`."""
+class Ends:
+    """The runs in `runs`, and the ends of their ledgers in `ledger`."""
 
-    def __init__(self, ledger: LedgerStore) -> None:
+    def __init__(self, runs: RunStore, ledger: LedgerStore) -> None:
+        self._runs = runs
         self._files = ledger if isinstance(ledger, JsonlLedgerStore) else None
+
+    def load(self, run_id: str) -> tuple[RunState | None, object]:
+        """The run, and the mark of its file."""
+        if isinstance(self._runs, JsonFileRunStore):
+            return self._runs.load_marked(run_id)
+        return self._runs.load(run_id), None
+
+    def save(self, run: RunState) -> object:
+        """Save the run; the mark that its file then has."""
+        if isinstance(self._runs, JsonFileRunStore):
+            return self._runs.save_marked(run)
+        self._runs.save(run)
+        return None
+
+    def unchanged(self, run_id: str, known: Known) -> bool:
+        """Whether run and ledger are surely as they were when they were last seen."""
+        if known.saved is None or not isinstance(self._runs, JsonFileRunStore):
+            return False
+        seen = self.mark(run_id), self._runs.mark(run_id)
+        return seen == (known.mark, known.saved)
 
     def mark(self, run_id: str) -> object:
         """Another value whenever somebody has appended to the run's ledger."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,15 @@ from abstractruntime.core.models import (
     run_from_dict,
     run_to_dict,
 )
-from abstractruntime.storage.paired_journal import Numbers, Record
+from abstractruntime.storage.paired_journal import (
+    Group,
+    Numbers,
+    Record,
+    groups_above,
+    is_evidence,
+    revision_of,
+    without_voided,
+)
 
 
 @dataclass(slots=True)
@@ -32,7 +40,8 @@ class Known:
     kernel    the checkpoint as text, where the run store does not give back the right one
     evidence  how many pieces are kept
     numbers   revisions of the records, where the ledger may drop them
-    mark      the end of the ledger as last seen, where the ledger can say it
+    mark      of the ledger's end as last seen, where the ledger can say it
+    saved     the mark of the run itself as last seen, where the run store can say it
     sure      no commit of this process may be half written
     """
 
@@ -44,6 +53,7 @@ class Known:
     evidence: int = 0
     numbers: Numbers | None = None
     mark: object = None
+    saved: object = None
     sure: bool = True
 
     def checkpoint(self, stored: Checkpoint | None) -> Checkpoint:
@@ -97,3 +107,12 @@ def given_out(run: RunState, encoding: Encoding, known: Known) -> Loaded:
         digest=kernel.digest if known.edited else known.public,
     )
     return Loaded(run, encoding)
+
+
+def written_since(records: Sequence[Record], known: Known, base: Checkpoint) -> list[Group]:
+    """What was appended after the commit that `base` is of."""
+    if known.numbers is None or any(revision_of(record) is not None for record in records):
+        return groups_above(records, base.revision)
+    rest = [record for record in records[known.numbers.count :] if not is_evidence(record)]
+    rest = without_voided(rest)
+    return [Group(known.revision + 1, rest, True, known.numbers.count)] if rest else []

@@ -38,7 +38,7 @@ from abstractruntime.errors import StoreCorrupt
 from abstractruntime.storage.base import LedgerStore, RunStore
 from abstractruntime.storage.in_memory import InMemoryLedgerStore, InMemoryRunStore
 from abstractruntime.storage.json_files import JsonFileRunStore, JsonlLedgerStore
-from abstractruntime.storage.paired_files import LedgerEnd, Torn, innermost, torn_note
+from abstractruntime.storage.paired_files import Ends, Torn, innermost, torn_note
 from abstractruntime.storage.paired_journal import (
     KEPT_FIELDS,
     Group,
@@ -53,7 +53,6 @@ from abstractruntime.storage.paired_journal import (
     with_next,
     with_then,
     without_then,
-    without_voided,
 )
 from abstractruntime.storage.paired_known import (
     Known,
@@ -62,6 +61,7 @@ from abstractruntime.storage.paired_known import (
     copy_of,
     given_out,
     own_record,
+    written_since,
 )
 from abstractruntime.storage.paired_rebuild import rebuilt
 from abstractruntime.storage.views import new_salt
@@ -91,14 +91,14 @@ class Looks:
         # Ours copy what they are given and give back just that; a user's may do neither.
         self._runs_exact = isinstance(runs, InMemoryRunStore | JsonFileRunStore)
         self._ledger_keeps: bool | None = None
-        self._end = LedgerEnd(innermost(ledger))
+        self._end = Ends(runs, innermost(ledger))
         self._ledger_exact = isinstance(innermost(ledger), InMemoryLedgerStore | JsonlLedgerStore)
 
     # -- reading
 
     def look(self, run_id: str) -> Loaded | None:
         """The run as it stands; None when unknown. What a crash left half-way is settled first."""
-        raw = self.runs.load(run_id)
+        raw, saved = self._end.load(run_id)
         if raw is None:
             with self._guard:
                 self._known.pop(run_id, None)
@@ -115,7 +115,16 @@ class Looks:
         if public != known.public:
             known.public, known.edited = public, True
             known.revision += 1
+        known.saved = saved
         return given_out(run, encoding, known)
+
+    def revision(self, run_id: str) -> int:
+        """The revision that a look at the run would give, 0 when unknown."""
+        known = self._known.get(run_id)
+        if known is not None and known.sure and self._end.unchanged(run_id, known):
+            return known.revision
+        loaded = self.look(run_id)
+        return 0 if loaded is None else _revision(loaded.run.checkpoint) or 0
 
     def checkpoint_of(self, raw: RunState) -> Checkpoint | None:
         """The checkpoint of a run that was listed, without looking whether it is up to date."""
@@ -199,7 +208,7 @@ class Looks:
         if known is not None and known.stored == _revision(stored):
             # A commit of this process may be half written.
             base, edited = known.checkpoint(stored), known.edited or public != known.public
-            return base, _written_since(records, known, base), edited
+            return base, written_since(records, known, base), edited
         if known is not None and (_revision(stored) or 0) < (known.stored or 0):
             return self._overwritten(run, records, known), [], True
         if stored is not None:
@@ -341,7 +350,7 @@ class Looks:
             # The flow hands its object to the host, which may save it: the mark must be in it.
             run.checkpoint = kernel = replace(kernel, digest=public)
         if self._runs_exact:
-            self.runs.save(replace(run, checkpoint=kernel))
+            known.saved = self._end.save(replace(run, checkpoint=kernel))
             known.stored, known.kernel = kernel.revision, None
         else:
             public = self._save_and_read_back(run, encoding, kernel, known)
@@ -378,15 +387,6 @@ class Looks:
             self._known.move_to_end(run_id)
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
-
-
-def _written_since(records: Sequence[Record], known: Known, base: Checkpoint) -> list[Group]:
-    """What was appended after the commit that `base` is of."""
-    if known.numbers is None or any(revision_of(record) is not None for record in records):
-        return groups_above(records, base.revision)
-    rest = [record for record in records[known.numbers.count :] if not is_evidence(record)]
-    rest = without_voided(rest)
-    return [Group(known.revision + 1, rest, True, known.numbers.count)] if rest else []
 
 
 def _at(run: RunState, revision: int, last: Record | None) -> RunState:
