@@ -23,7 +23,7 @@ from abstractruntime.core.models import run_from_dict
 from abstractruntime.errors import StoreBusy, StoreCorrupt, StoreFault, StoreReadOnly
 from abstractruntime.storage.durable_files import file_name, translated
 from abstractruntime.storage.folder_locks import FolderLocks
-from abstractruntime.storage.json_rows import LIVE, IndexRow, Journal, stamp_of
+from abstractruntime.storage.json_rows import LIVE, NOTHING, IndexRow, Journal, Position, stamp_of
 
 FEW = 1000
 """Files that are compared at each question: that takes some milliseconds."""
@@ -63,7 +63,8 @@ class FolderIndex:
         self._broken: dict[str, StoreFault] = {}
         self._doubtful: dict[str, str] = {}
         self._learned: dict[str, IndexRow] = {}
-        self._inode = self._position = 0
+        self._state = NOTHING
+        self._position = Position()
         self._compare_at = 0.0
         self._compared = False
 
@@ -162,10 +163,11 @@ class FolderIndex:
 
     def _catch_up(self) -> None:
         """Read what was appended to the journal since the last time."""
-        inode, size = self.journal.state()
-        if inode == self._inode and size == self._position:
+        state = self.journal.state()
+        if state == self._state:
             return
-        rows, self._inode, self._position, broken = self.journal.read(self._inode, self._position)
+        rows, self._position, broken = self.journal.read(self._position)
+        self._state = state
         if broken:
             self._compared = False
         if not self._rows:

@@ -7,6 +7,7 @@ whether it is true. Nothing here is truth and nothing is synced: a line lost is 
 from __future__ import annotations
 
 import os
+import secrets
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,7 +34,19 @@ SMALL = 1 << 20
 OLD_S = 3600.0
 """A line whose file is not there is kept so long: its writer may be about to make it."""
 
+HEAD = 96
+"""Bytes by which one file of lines is told from another."""
+
+NOTHING = (0, 0, 0)
+
 LIVE = (RunStatus.RUNNING.value, RunStatus.WAITING.value)
+
+
+class Position(NamedTuple):
+    """How far a file of lines was read: how it begins, and where to go on."""
+
+    head: bytes = b""
+    start: int = 0
 
 
 class IndexRow(NamedTuple):
@@ -152,35 +165,36 @@ class Journal:
         if compact:
             self.compact()
 
-    def state(self) -> tuple[int, int]:
-        """Inode and size: another pair whenever somebody has written."""
+    def state(self) -> tuple[int, int, int]:
+        """Another value whenever somebody has written."""
         try:
-            stat = os.stat(self.path)
+            return stamp_of(os.stat(self.path)) if self.used else NOTHING
         except OSError:
-            return 0, 0
-        if not self.used:
-            return 0, 0
-        return stat.st_ino, stat.st_size
+            return NOTHING
 
-    def read(self, inode: int, start: int) -> tuple[list[IndexRow], int, int, bool]:
-        """The rows from `start` on, and inode and position to go on from: all when it is another
-        file than `inode`. The last value is whether there were lines that could not be read.
+    def read(self, position: Position) -> tuple[list[IndexRow], Position, bool]:
+        """The rows from a position on (all, when the file is another one), and where they end.
+
+        The last value is whether lines may be missing: some could not be read, or were replaced.
         """
         try:
             descriptor = os.open(self.path, os.O_RDONLY)
         except OSError:  # none, or not for us: then files are all there is to go by
-            return [], 0, 0, inode != 0
+            return [], Position(), position.start > 0
         try:
             with translated(self.path):
-                stat = os.fstat(descriptor)
-                if stat.st_ino != inode or stat.st_size < start:
-                    start = 0
-                text = read_at(descriptor, start, stat.st_size - start)
+                # An inode may come again. How a file begins does not: a row, or a token.
+                head = read_at(descriptor, 0, HEAD)
+                size = os.fstat(descriptor).st_size
+                same = head.startswith(position.head) and size >= position.start
+                start = position.start if same else 0
+                text = read_at(descriptor, start, size - start)
         finally:
             os.close(descriptor)
         whole = text[: text.rfind(b"\n") + 1]
         rows, broken = _rows(whole)
-        return rows, stat.st_ino, start + len(whole), broken
+        end = start + len(whole)
+        return rows, Position(head[:end], end), broken or not same
 
     def compact(self) -> None:
         """Keep the last line of each file only. Left for later when somebody is writing."""
@@ -209,7 +223,8 @@ class Journal:
             _line(row) for row in last.values() if row.name in names or row.changed_ns > since
         )
         # Nobody knows which file a line was of that cannot be read: readers look at all once more.
-        return _line(["index", len(kept)]) + (b"unreadable\n" if broken else b"") + kept
+        head = _line(["index", len(kept), secrets.token_hex(8)])
+        return head + (b"unreadable\n" if broken else b"") + kept
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
@@ -260,5 +275,5 @@ def _rows(text: bytes) -> tuple[list[IndexRow], bool]:
 
 def _base(descriptor: int) -> int:
     """How large the journal was when it was last compacted."""
-    values = _parsed(read_at(descriptor, 0, 64).split(b"\n")[0])
-    return values[1] if values is not None and len(values) == 2 else 0
+    values = _parsed(read_at(descriptor, 0, HEAD).split(b"\n")[0])
+    return values[1] if values is not None and len(values) == 3 else 0
