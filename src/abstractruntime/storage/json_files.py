@@ -75,6 +75,11 @@ class JsonFileRunStore(RunStore):
         self._indexes: dict[int, FolderIndex] = {}
 
     @property
+    def folder(self) -> Path:
+        """Where the files are."""
+        return self._base
+
+    @property
     def index(self) -> FolderIndex:
         """What this process knows of all runs; a forked child begins anew."""
         pid = os.getpid()
