@@ -178,6 +178,23 @@ def test_an_edit_that_is_saved_in_one_process_is_noticed_in_the_other(
     assert loaded(two, "r").run.vars["edited"] is True
 
 
+def test_a_second_edit_is_noticed_though_the_ledger_grew_with_it(
+    one: PairedStore, two: PairedStore
+) -> None:
+    created(one, "r")
+    for turn in (1, 2):
+        run = one.run_store.load("r")
+        assert run is not None
+        run.vars["edited"] = turn
+        one.run_store.save(run)
+        if turn == 1:
+            stale = Script.of(loaded(two, "r"))
+    one.keep_evidence(evidence_of("r", 1))
+    with pytest.raises(RevisionConflict):
+        two.commit(stale.begin())
+    assert loaded(two, "r").run.vars["edited"] == 2
+
+
 # ---- what the other left half-way
 
 
@@ -186,6 +203,7 @@ def test_an_outcome_whose_process_died_before_it_saved_the_run_is_redone_by_one_
 ) -> None:
     script = created(one, "r")
     one.commit(script.begin())
+    assert revision(two) == revision(two)
     stale = Script.of(loaded(two, "r"))
     dies(one, script.finish({"paid": 7}), at="save_marked")
     with pytest.raises(RevisionConflict):
