@@ -22,11 +22,12 @@ def raw_rate(level: str, count: int | None = None) -> float:
 
 
 def raw_rate_at(at: Path, level: str, count: int) -> float:
-    """The same in a folder that is there."""
+    """The same in a folder that is there, with the pragmas of our own store."""
     connection = sqlite3.connect(at / f"raw-{level}.db", isolation_level=None)
     for statement in (
         "PRAGMA journal_mode = wal",
         f"PRAGMA synchronous = {level}",
+        "PRAGMA wal_autocheckpoint = 4000",
         "CREATE TABLE row (id TEXT PRIMARY KEY, text TEXT)",
         "CREATE TABLE line (id INTEGER PRIMARY KEY, text TEXT)",
         "INSERT INTO row VALUES ('a', '')",

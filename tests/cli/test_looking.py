@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from pathlib import Path
 
@@ -172,7 +173,32 @@ def test_the_doctor_says_what_the_store_promises_and_how_runs_stand(shell: Shell
     assert document["statuses"]["failed"] == 1
     assert document["standings"]["waiting"] == 1
     assert document["waits"] == {"user": 1}
-    assert "no run contradicts itself" in shell.ok("doctor")
+    assert document["facts"]["synchronous"] == 2
+    assert document["verified"] == 2
+    assert "no run contradicts itself, every ledger verified" in shell.ok("doctor")
+    assert "ledgers not looked at" in shell.ok("doctor", "--quick")
+
+
+def test_the_doctor_removes_what_may_go_only_when_told_twice(shell: Shell) -> None:
+    shell.begin("greet")
+    litter = shell.folder / "artifacts" / "lonely.bin"
+    litter.parent.mkdir(exist_ok=True)
+    litter.write_bytes(b"x")
+    os.utime(litter, (1_000_000_000, 1_000_000_000))
+    assert "1 file may go: see --repair" in shell.ok("doctor")
+    assert "1 file may go: --repair --yes removes" in shell.ok("doctor", "--repair")
+    assert litter.exists()
+    assert "removed 1 file" in shell.ok("doctor", "--repair", "--yes")
+    assert not litter.exists()
+    assert shell.json("doctor")["leftovers"] == []
+    assert shell.run("doctor", "--yes").exit_code == 2
+
+
+def test_the_doctor_ends_with_the_code_of_broken_ledgers(shell: Shell) -> None:
+    shell.begin("adder", code=0)
+    _falsify(shell.folder / "abstractruntime.db")
+    assert "ledger broken" in shell.run("doctor").stdout
+    assert shell.json("doctor", code=5)["broken"]
 
 
 def test_a_workflow_is_drawn_without_a_store(shell: Shell) -> None:

@@ -25,9 +25,10 @@ from abstractruntime.testing.crashes import Fuse
 from tests.crashes.trial import Ground, on_one_store
 
 ATOMIC = ("memory", "sqlite")
-PAIRS = ("pair", "plain", "forgetful", "minimal")
-"""Pairs die between their two writes: of ours, of a user's own, of one that drops checkpoints, of
-one whose ledger drops all that the api does not name, too."""
+PAIRS = ("pair", "files", "plain", "forgetful", "minimal", "linked")
+"""Pairs die between their two writes: of ours in memory and in files, of a user's own, of one that
+drops checkpoints, of one whose ledger drops all that the api does not name, too, and of that with a
+chain over it."""
 
 LEDGER_VERBS = ("append", "append_many", "list")
 
@@ -50,8 +51,9 @@ def ground(kind: str, folder: Path, **options: Any) -> Iterator[Ground]:
         runs, ledger = JsonFileRunStore(folder / "runs"), JsonlLedgerStore(folder / "runs")
         yield _pair(runs, ledger, ledger, options)
     else:
-        plain = PlainLedger(keeps=kind != "minimal")
-        yield _pair(PlainRuns(keeps=kind == "plain"), plain, plain, options)
+        plain = PlainLedger(keeps=kind not in ("minimal", "linked"))
+        ledger: LedgerStore = HashChainedLedgerStore(plain) if kind == "linked" else plain
+        yield _pair(PlainRuns(keeps=kind == "plain"), ledger, plain, options)
 
 
 def _pair(runs: RunStore, ledger: LedgerStore, inner: LedgerStore, options: Any) -> Ground:

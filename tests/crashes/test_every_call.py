@@ -28,7 +28,9 @@ def test_a_crash_before_or_after_any_call_changes_nothing(
     print(f"{kind}: {played} crashes, each before or after one of {len(calls)} calls")
 
 
-@pytest.mark.parametrize(("kind", "awaiting"), [*((kind, False) for kind in PAIRS), ("pair", True)])
+@pytest.mark.parametrize(
+    ("kind", "awaiting"), [*((kind, False) for kind in PAIRS), ("pair", True), ("files", True)]
+)
 def test_a_crash_between_the_two_writes_of_a_pair_changes_nothing(
     kind: str, awaiting: bool, tmp_path: Path
 ) -> None:
@@ -52,7 +54,7 @@ def test_what_a_handler_left_in_vars_survives_a_crash_between_the_two_writes(
         survey(here, invoices, [((saved, When.BEFORE),), ((saved, When.AFTER),)])
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "files"])
 def test_a_crash_of_a_host_that_ticks_one_node_at_a_time_changes_nothing(
     kind: str, tmp_path: Path
 ) -> None:
@@ -61,7 +63,7 @@ def test_a_crash_of_a_host_that_ticks_one_node_at_a_time_changes_nothing(
         survey(here, invoices, ((point,) for point in every_point(calls, stride=3)))
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite", "pair"])
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "pair", "files"])
 def test_a_crash_of_a_scheduler_at_any_call_changes_nothing(kind: str, tmp_path: Path) -> None:
     """The next one finds what the dead one was moving, and what has become due meanwhile."""
     with ground(kind, tmp_path, scheduled=True) as here:

@@ -63,7 +63,7 @@ class Hits:
 
 
 class Campaign:
-    """A series of killed processes, each on a fresh database."""
+    """A series of killed processes, each on a fresh store."""
 
     def __init__(self, folder: Path, *, seed: int, **job: Any) -> None:
         self._folder = folder
@@ -199,8 +199,7 @@ class Campaign:
 
     def judge(self, job: Job, *, by_scheduler: bool, crashes: int = 1) -> None:
         """Look at what the dead process left, go on in this one, and look again."""
-        if job.database.exists():
-            check_integrity(job.database)
+        check_integrity(job)
         with job.open() as store:
             self._check_acknowledged(job, store)
             runs = [run.run_id for run in store.list_runs() if run.parent_run_id is None]
@@ -225,7 +224,7 @@ class Campaign:
                     crashes=crashes,
                 )
             self.hits.repeated += len(performed) - len({seen.key for seen in performed})
-        check_integrity(job.database)
+        check_integrity(job)
 
     def _check_acknowledged(self, job: Job, store: Store) -> None:
         """Nothing whose commit was acknowledged is lost."""
@@ -278,7 +277,13 @@ def acknowledged(job: Job) -> list[tuple[str, int]]:
     return [(line.split()[0], int(line.split()[1])) for line in whole]
 
 
-def check_integrity(database: Path) -> None:
+def check_integrity(job: Job) -> None:
+    """Assert that SQLite finds nothing wrong with the job's file; JSON files have no such check."""
+    if job.database.exists():
+        check_sqlite(job.database)
+
+
+def check_sqlite(database: Path) -> None:
     """Assert that SQLite finds nothing wrong with the file."""
     connection = apsw.Connection(str(database))
     try:

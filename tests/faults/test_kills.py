@@ -1,7 +1,7 @@
-"""Real SIGKILLs of processes that move runs on SQLite: 0 lost, 0 corrupt, 0 repeated after commit.
+"""Real SIGKILLs of processes that move durable runs: 0 lost, 0 corrupt, 0 repeated after commit.
 
-`make test` kills 30 at instants spread over the whole run, and one process before each SQL
-statement; `make faults` kills 300, by the same code.
+`make test` kills 30 on SQLite and 30 on JSON files at instants spread over the whole run, and
+processes before every sixth SQL statement; `make faults` kills 300 each, by the same code.
 """
 
 from __future__ import annotations
@@ -33,6 +33,26 @@ def test_of_a_hundred_killed_processes_nothing_is_lost_corrupt_or_repeated(
     durability: str, awaiting: bool, runs: int, tmp_path: Path
 ) -> None:
     kill(tmp_path, 100, durability=durability, awaiting=awaiting, runs=runs)
+
+
+FILES = pytest.mark.parametrize(
+    ("awaiting", "runs"), [(False, 1), (True, 4)], ids=["blocking", "awaiting-4-runs"]
+)
+
+
+@FILES
+def test_of_fifteen_processes_killed_on_json_files_nothing_is_lost_corrupt_or_repeated(
+    awaiting: bool, runs: int, tmp_path: Path
+) -> None:
+    kill(tmp_path, 15, kind="files", awaiting=awaiting, runs=runs)
+
+
+@pytest.mark.faults
+@FILES
+def test_of_many_processes_killed_on_json_files_nothing_is_lost_corrupt_or_repeated(
+    awaiting: bool, runs: int, tmp_path: Path
+) -> None:
+    kill(tmp_path, 150, kind="files", awaiting=awaiting, runs=runs)
 
 
 def kill(folder: Path, count: int, **job: object) -> None:

@@ -12,7 +12,7 @@ from abstractruntime import open_store
 from abstractruntime.storage.memory_store import MemoryStore
 from abstractruntime.testing.crashes import When
 from abstractruntime.testing.workflows import build, random_shape
-from tests.crashes.grounds import ground
+from tests.crashes.grounds import ATOMIC, PAIRS, ground
 from tests.crashes.invoice import invoices
 from tests.crashes.test_interrupts import ENGINE, WRITING, interrupt_at_lines
 from tests.crashes.trial import clean, every_point, survey
@@ -20,15 +20,8 @@ from tests.crashes.trial import clean, every_point, survey
 pytestmark = pytest.mark.faults
 
 
-# A second crash inside the recovery of a pair whose run store drops checkpoints: docs/backlog 0011.
-DROPPING = [
-    pytest.param(kind, marks=pytest.mark.xfail(strict=True, reason="up to 94 of 512 lose vars"))
-    for kind in ("forgetful", "minimal")
-]
-
-
 @pytest.mark.parametrize("awaiting", [False, True], ids=["blocking", "awaiting"])
-@pytest.mark.parametrize("kind", ["memory", "sqlite", "pair", "plain", *DROPPING])
+@pytest.mark.parametrize("kind", [*ATOMIC, *PAIRS])
 def test_any_two_crashes_in_a_row_change_nothing(kind: str, awaiting: bool, tmp_path: Path) -> None:
     with ground(kind, tmp_path, awaiting=awaiting) as here:
         _, calls = clean(here, invoices)
@@ -40,7 +33,7 @@ def test_any_two_crashes_in_a_row_change_nothing(kind: str, awaiting: bool, tmp_
         print(f"{kind}: {survey(here, invoices, plans)} pairs of crashes")
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite", "pair", "plain", "forgetful", "minimal"])
+@pytest.mark.parametrize("kind", [*ATOMIC, *PAIRS])
 @pytest.mark.parametrize("block", range(2))
 def test_every_crash_in_many_random_workflows_changes_nothing(
     kind: str, block: int, tmp_path: Path

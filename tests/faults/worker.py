@@ -1,4 +1,4 @@
-"""The process that gets killed: it moves invoice runs on a SQLite file and says what was durable.
+"""The process that gets killed: it moves invoice runs on a durable store, says what was durable.
 
 It appends "run revision" to `acks` after each commit it was told is durable; its effects append to
 `effects`. Both files are how the parent knows afterwards what must not be lost or repeated.
@@ -32,6 +32,7 @@ class Job:
     """What one killed process and those after it work on."""
 
     folder: Path
+    kind: str = "sqlite"
     durability: str = "power"
     awaiting: bool = False
     runs: int = 1
@@ -49,6 +50,8 @@ class Job:
         return FileWitness(self.folder / "effects")
 
     def open(self) -> Store:
+        if self.kind == "files":
+            return open_store(f"files:///{self.folder / 'store'}")
         return open_store(f"sqlite:///{self.database}", durability=self.durability)
 
 

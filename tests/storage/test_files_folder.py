@@ -9,7 +9,6 @@ import pytest
 from abstractruntime import Effect, Runtime, StepPlan, WorkflowSpec, open_store
 from abstractruntime.core.models import RunState, RunStatus, StepRecord
 from abstractruntime.storage import JsonFileRunStore, JsonlLedgerStore
-from abstractruntime.storage.json_check import check_files
 from abstractruntime.storage.paired import pair_of
 
 DAY = "2026-01-01T00:00:00+00:00"
@@ -140,18 +139,15 @@ def test_what_a_person_should_look_at_is_found_and_nothing_else(tmp_path: Path) 
     long = RunState("é" * 200, "greet", RunStatus.RUNNING, "ask")
     store.run_store.save(long)
     store.ledger_store.append(StepRecord.start(run=long, node_id="ask", effect=None))
-    assert check_files(store) == []
+    assert store.leftovers(now_s=0) == []
     (tmp_path / "ledger_their-run.jsonl.torn").write_bytes(b'{"cut')
     (tmp_path / "run_half.json").write_text('{"run_id": "half"')
     (tmp_path / "ledger_alone.jsonl").write_text(json.dumps(RECORD) + "\n")
-    (tmp_path / ".0123456789abcdef-1-2-33.tmp").write_text("{")
-    found = check_files(store)
-    assert [(finding.kind, Path(finding.path).name) for finding in found] == [
-        ("broken", "run_half.json"),
-        ("litter", ".0123456789abcdef-1-2-33.tmp"),
-        ("lost", "ledger_alone.jsonl"),
-        ("torn", "ledger_their-run.jsonl.torn"),
+    found = store.leftovers(now_s=0)
+    assert [(each.kind, each.name) for each in found] == [
+        ("run file", "run_half.json"),
+        ("ledger", "ledger_alone.jsonl"),
+        ("torn bytes", "ledger_their-run.jsonl.torn"),
     ]
-    assert found[3].bytes == 5
-    assert "is not JSON" in found[0].text
-    assert check_files(open_store("memory://")) == []
+    assert "is not JSON" in found[0].why
+    assert [each.path for each in found] == [None] * 3  # nothing of it may be swept away

@@ -65,6 +65,8 @@ class Raised:
 
 Decision = EffectOutcome | StartChild | Perform
 
+_TYPES: Mapping[str, EffectType] = {each.value: each for each in EffectType}
+
 
 class BuiltinEffect(Protocol):
     """Decides from data alone, without I/O, what an effect comes to."""
@@ -141,7 +143,7 @@ def attempt(
     step: StepContext | None,
 ) -> Spawn:
     """The request of one attempt. The handler gets a payload of its own."""
-    request = Effect(_typed(effect["type"]), decode(text), effect["result_key"])
+    request = Effect(_TYPES.get(effect["type"], effect["type"]), decode(text), effect["result_key"])
 
     if perform.awaits:
 
@@ -160,13 +162,6 @@ def attempt(
             return _raised(error)
 
     return Spawn(MAIN, make, False)
-
-
-def _typed(kind: str) -> EffectType | str:
-    try:
-        return EffectType(kind)
-    except ValueError:
-        return kind
 
 
 def _checked(outcome: Any) -> EffectOutcome | Raised:

@@ -1,17 +1,26 @@
-"""What can be said of a store and its runs as a whole. It looks; it never repairs."""
+"""What can be said of a store and its runs as a whole.
+
+It looks; what may be removed is only named, `abstractruntime.storage.leftovers.sweep` removes it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from abstractruntime.core.checkpoint import Checkpoint
 from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import RunState, RunStatus
+from abstractruntime.core.times import parse
+from abstractruntime.errors import RuntimeFault, UnknownRun
+from abstractruntime.inspect.orphans import orphans
 from abstractruntime.inspect.runs import RunRow, row_of
 from abstractruntime.inspect.standing import STANDINGS, standing_of
+from abstractruntime.inspect.verify import Verdict, verify_run
 from abstractruntime.storage.base import Capability, Store
+from abstractruntime.storage.leftovers import Leftover
 
 MANY = 1_000_000_000
 SHOWN = 20
@@ -29,7 +38,9 @@ class Trouble:
 class Health:
     """A store looked at: its facts, live runs by standing, all by status, and what is wrong.
 
-    `recoverable` and `parked` hold the longest idle ones, at most 20 each.
+    `recoverable` and `parked` hold the longest idle ones, at most 20 each. `damage` is what the
+    medium or a read says of itself, `broken` the runs whose ledgers do not verify (None: not
+    looked at), `leftovers` what belongs to nothing.
     """
 
     facts: dict[str, Any]
@@ -40,11 +51,15 @@ class Health:
     recoverable: tuple[RunRow, ...]
     parked: tuple[RunRow, ...]
     troubles: tuple[Trouble, ...]
+    damage: tuple[str, ...]
+    verified: int
+    broken: tuple[Verdict, ...] | None
+    leftovers: tuple[Leftover, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether no run contradicts itself."""
-        return not self.troubles
+        """Whether the medium is sound, every ledger verifies and no run contradicts itself."""
+        return not (self.troubles or self.damage or self.broken)
 
     def to_dict(self) -> dict[str, Any]:
         """Its JSON form."""
@@ -61,44 +76,117 @@ class Health:
                 {"run_id": trouble.run_id, "faults": list(trouble.faults)}
                 for trouble in self.troubles
             ],
+            "damage": list(self.damage),
+            "verified": self.verified,
+            "broken": None if self.broken is None else [each.to_dict() for each in self.broken],
+            "leftovers": [
+                {
+                    "kind": each.kind,
+                    "name": each.name,
+                    "why": each.why,
+                    "removable": each.path is not None,
+                }
+                for each in self.leftovers
+            ],
         }
 
 
-def examine(store: Store, *, now: str) -> Health:
-    """Look at the store and every run in it, as of `now`."""
+def examine(
+    store: Store,
+    *,
+    now: str,
+    verify: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Health:
+    """Look at the store and every run in it, as of `now`.
+
+    `verify`: at every ledger too, which reads all of them; `progress(done, all)` is told after
+    each.
+    """
+    damage: list[str] = []
+    runs = _runs(store, damage)
+    tally = _tally(runs, now)
+    broken = _broken(store, list(runs), progress) if verify else None
+    leftovers = store.leftovers(now_s=parse(now).timestamp())
+    if Capability.QUERYABLE in store.capabilities and not damage:
+        leftovers += orphans(store, runs)
+    return Health(
+        facts=_facts(store, damage),
+        capabilities={each.value: each in store.capabilities for each in Capability},
+        **tally,
+        damage=tuple(damage),
+        verified=len(runs) if verify else 0,
+        broken=broken,
+        leftovers=tuple(leftovers),
+    )
+
+
+def _broken(
+    store: Store, run_ids: list[str], progress: Callable[[int, int], None] | None
+) -> tuple[Verdict, ...]:
+    broken = []
+    for number, run_id in enumerate(run_ids, start=1):
+        with suppress(UnknownRun):  # its host removed it meanwhile
+            verdict = verify_run(store, run_id)
+            if not verdict.ok:
+                broken.append(verdict)
+        if progress is not None:
+            progress(number, len(run_ids))
+    return tuple(broken)
+
+
+def _facts(store: Store, damage: list[str]) -> dict[str, Any]:
+    try:
+        return store.facts()
+    except RuntimeFault as fault:
+        if str(fault) not in damage:
+            damage.append(str(fault))
+        return {"url": store.url}
+
+
+def _runs(store: Store, damage: list[str]) -> dict[str, RunState]:
+    """All runs by id, as far as they can be read; what stands against that goes to `damage`."""
+    try:
+        damage += store.check()
+        if Capability.QUERYABLE not in store.capabilities:
+            return {}
+        return {run.run_id: run for run in store.list_runs(limit=MANY)}
+    except RuntimeFault as fault:
+        damage.append(str(fault))
+        return {}
+
+
+def _tally(runs: dict[str, RunState], now: str) -> dict[str, Any]:
+    """The fields of Health that are counted over all runs."""
     statuses = {status.value: 0 for status in RunStatus}
     standings = {name: 0 for name in STANDINGS if name != "ended"}
     waits: dict[str, int] = {}
     idle: dict[str, list[RunRow]] = {"recoverable": [], "parked": []}
     troubles = []
-    if Capability.QUERYABLE in store.capabilities:
-        for run in store.list_runs(limit=MANY):
-            statuses[run.status.value] += 1
-            standing = standing_of(run)
-            if standing != "ended":
-                standings[standing] += 1
-            if run.status is RunStatus.WAITING and run.waiting is not None:
-                reason = run.waiting.reason.value
-                waits[reason] = waits.get(reason, 0) + 1
-            if standing in idle:
-                idle[standing].append(row_of(run, now=now))
-            faults = tuple(_faults(run))
-            if faults:
-                troubles.append(Trouble(run.run_id, faults))
+    for run in runs.values():
+        statuses[run.status.value] += 1
+        standing = standing_of(run)
+        if standing != "ended":
+            standings[standing] += 1
+        if run.status is RunStatus.WAITING and run.waiting is not None:
+            reason = run.waiting.reason.value
+            waits[reason] = waits.get(reason, 0) + 1
+        if standing in idle:
+            idle[standing].append(row_of(run, now=now))
+        faults = tuple(_faults(run))
+        if faults:
+            troubles.append(Trouble(run.run_id, faults))
     longest = {
         name: tuple(sorted(rows, key=lambda row: -row.idle_s)[:SHOWN])
         for name, rows in idle.items()
     }
-    return Health(
-        facts=store.facts(),
-        capabilities={each.value: each in store.capabilities for each in Capability},
-        statuses=statuses,
-        standings=standings,
-        waits=waits,
-        recoverable=longest["recoverable"],
-        parked=longest["parked"],
-        troubles=tuple(troubles),
-    )
+    return {
+        "statuses": statuses,
+        "standings": standings,
+        "waits": waits,
+        "troubles": tuple(troubles),
+        **longest,
+    }
 
 
 def _faults(run: RunState) -> Iterator[str]:

@@ -143,6 +143,10 @@ class Owners:
     def latest(self) -> ArtifactMetadata:
         return self.entries[-1]
 
+    @property
+    def run_ids(self) -> list[str | None]:
+        return [entry.run_id for entry in self.entries]
+
     def of(self, run_id: str) -> ArtifactMetadata | None:
         """What this run said of it; None when it is no owner."""
         return next((entry for entry in self.entries if entry.run_id == run_id), None)
@@ -179,3 +183,8 @@ def owned_by(entry: ArtifactMetadata, before: Owners | None, *, by_content: bool
         if other.run_id != entry.run_id
     )
     return Owners(entries=(*kept, entry), by_content=by_content)
+
+
+def newest_first(found: Iterable[ArtifactMetadata]) -> list[ArtifactMetadata]:
+    """By created_at; of equal ones the higher id."""
+    return sorted(found, key=lambda each: (each.created_at, each.artifact_id), reverse=True)

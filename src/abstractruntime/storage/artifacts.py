@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from abstractruntime.storage.artifact_values import (
     compute_artifact_id,
     get_artifact_id,
     is_artifact_ref,
+    newest_first,
     owned_by,
     resolve_artifact,
     validate_artifact_id,
@@ -93,6 +94,11 @@ class ArtifactStore(ABC):
     @abstractmethod
     def list_by_run(self, run_id: str) -> list[ArtifactMetadata]:
         """What a run stored, newest first, as that run stored it."""
+
+    def owners(self, artifact_id: str) -> list[str | None]:
+        """The runs that stored it, None standing for no run; empty when unknown."""
+        found = self.get_metadata(artifact_id)
+        return [] if found is None else [found.run_id]
 
     @abstractmethod
     def list_all(self, *, limit: int = 1000) -> list[ArtifactMetadata]:
@@ -194,10 +200,6 @@ def _described(
     return metadata, metadata.artifact_id == own_id
 
 
-def _newest_first(found: Iterable[ArtifactMetadata]) -> list[ArtifactMetadata]:
-    return sorted(found, key=lambda each: (each.created_at, each.artifact_id), reverse=True)
-
-
 class InMemoryArtifactStore(ArtifactStore):
     """Artifacts in memory. Any thread may call; nothing outlives the process."""
 
@@ -240,12 +242,16 @@ class InMemoryArtifactStore(ArtifactStore):
         validate_artifact_id(artifact_id)
         return self._kept.pop(artifact_id, None) is not None
 
+    def owners(self, artifact_id: str) -> list[str | None]:
+        kept = self._kept.get(artifact_id)
+        return [] if kept is None else kept[0].run_ids
+
     def list_by_run(self, run_id: str) -> list[ArtifactMetadata]:
         mine = (owners.of(run_id) for owners in self._owners())
-        return _newest_first(_copy(each) for each in mine if each is not None)
+        return newest_first(_copy(each) for each in mine if each is not None)
 
     def list_all(self, *, limit: int = 1000) -> list[ArtifactMetadata]:
-        return _newest_first(_copy(owners.latest) for owners in self._owners())[: max(limit, 0)]
+        return newest_first(_copy(owners.latest) for owners in self._owners())[: max(limit, 0)]
 
     def delete_by_run(self, run_id: str) -> int:
         count = 0
@@ -336,12 +342,16 @@ class FileArtifactStore(ArtifactStore):
             remove(self._path(artifact_id, ".bin"))
         return there
 
+    def owners(self, artifact_id: str) -> list[str | None]:
+        owners = _read_owners(self._path(artifact_id, ".meta"), artifact_id)
+        return [] if owners is None else owners.run_ids
+
     def list_by_run(self, run_id: str) -> list[ArtifactMetadata]:
         mine = (owners.of(run_id) for owners in self._all())
-        return _newest_first(each for each in mine if each is not None)
+        return newest_first(each for each in mine if each is not None)
 
     def list_all(self, *, limit: int = 1000) -> list[ArtifactMetadata]:
-        return _newest_first(owners.latest for owners in self._all())[: max(limit, 0)]
+        return newest_first(owners.latest for owners in self._all())[: max(limit, 0)]
 
     def delete_by_run(self, run_id: str) -> int:
         return sum(self._let_go(mine.artifact_id, run_id) for mine in self.list_by_run(run_id))

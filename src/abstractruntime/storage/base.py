@@ -16,6 +16,7 @@ from abstractruntime.core.models import RunState, RunStatus, StepRecord, WaitRea
 
 if TYPE_CHECKING:
     from abstractruntime.storage.artifacts import ArtifactStore
+    from abstractruntime.storage.leftovers import Leftover
     from abstractruntime.storage.snapshots import SnapshotStore
 
 
@@ -32,7 +33,13 @@ class RunStore(ABC):
 
 
 class LedgerStore(ABC):
-    """Append-only records by run: the api's contract for programs' own stores."""
+    """Append-only records by run: the api's contract for programs' own stores.
+
+    One that gives back each field it was given, later ones than the api's too, may say so by
+    `keeps_every_field`: a hash chain over it then covers them all.
+    """
+
+    keeps_every_field: bool = False
 
     @abstractmethod
     def append(self, record: StepRecord) -> None:
@@ -234,6 +241,14 @@ class Store(ABC):
     def facts(self) -> dict[str, Any]:
         """What is in force (durability, pragmas read back, versions), for `doctor`."""
         return {"url": self.url, "capabilities": sorted(c.value for c in self.capabilities)}
+
+    def check(self) -> list[str]:
+        """What the medium itself finds wrong with what it holds, for `doctor`; empty: nothing."""
+        return []
+
+    def leftovers(self, *, now_s: float) -> list[Leftover]:
+        """What lies in its folder and belongs to nothing, as of `now_s` (seconds of the epoch)."""
+        return []
 
     @abstractmethod
     def close(self) -> None:

@@ -96,6 +96,8 @@ def _run(row: Row) -> RunState:
 class InMemoryLedgerStore(LedgerStore):
     """Ledgers in memory. Any thread may call; nothing outlives the process."""
 
+    keeps_every_field = True
+
     def __init__(self) -> None:
         self._lines: dict[str, builtins.list[bytes]] = {}
         self._lock = threading.RLock()

@@ -254,6 +254,8 @@ class JsonlLedgerStore(LedgerStore):
     listed, and the next append moves its bytes to `ledger_{run_id}.jsonl.torn`.
     """
 
+    keeps_every_field = True
+
     def __init__(self, base_dir: str | os.PathLike[str]) -> None:
         self._base = make_folder(base_dir)
 

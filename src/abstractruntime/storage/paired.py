@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -26,7 +27,9 @@ from abstractruntime.errors import (
 from abstractruntime.storage.artifacts import FileArtifactStore
 from abstractruntime.storage.base import Capability, LedgerStore, RunStore, Store
 from abstractruntime.storage.done import Done
+from abstractruntime.storage.json_check import of_runs
 from abstractruntime.storage.json_files import JsonFileRunStore, JsonlLedgerStore
+from abstractruntime.storage.leftovers import Leftover, of_artifacts, of_folder
 from abstractruntime.storage.paired_files import innermost
 from abstractruntime.storage.paired_journal import (
     evidence_in,
@@ -340,6 +343,14 @@ class PairedStore(Store):
 
     def changes(self) -> int:
         return self._writes if self._files is None else hash((self._writes, self._files.changes()))
+
+    def leftovers(self, *, now_s: float) -> list[Leftover]:
+        found = [] if self._files is None else list(of_runs(self._files))
+        if self._folder is not None:
+            base = Path(self._folder)
+            found += of_folder(base, now_s=now_s)
+            found += of_artifacts(base / "artifacts", now_s=now_s)
+        return found
 
     def close(self) -> None:
         """Take no more calls; the two stores belong to whoever made them."""

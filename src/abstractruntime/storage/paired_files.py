@@ -38,10 +38,10 @@ class Ends:
 
     def unchanged(self, run_id: str, known: Known) -> bool:
         """Whether run and ledger are surely as they were when they were last seen."""
-        if known.saved is None or not isinstance(self._runs, JsonFileRunStore):
+        if known.seen is None or not isinstance(self._runs, JsonFileRunStore):
             return False
         seen = self.mark(run_id), self._runs.mark(run_id)
-        return seen == (known.mark, known.saved)
+        return seen == (known.mark, known.seen)
 
     def mark(self, run_id: str) -> object:
         """Another value whenever somebody has appended to the run's ledger."""

@@ -13,6 +13,7 @@ from typing import Any
 from abstractruntime.core import times
 from abstractruntime.core.checkpoint import Checkpoint
 from abstractruntime.core.commit import Evidence
+from abstractruntime.core.machine.redo import stands_by
 from abstractruntime.core.models import RunState, StepRecord, StepStatus
 from abstractruntime.errors import InvalidTime
 
@@ -153,6 +154,12 @@ def groups_above(records: Sequence[Record], revision: int) -> list[Group]:
     ]
 
 
+def first_of(records: Sequence[Record]) -> int | None:
+    """The lowest revision that one of these records names as its commit's."""
+    named = (revision_of(record) for record in records if not is_evidence(record))
+    return min((revision for revision in named if revision is not None), default=None)
+
+
 def group_at_end(records: Sequence[Record], run: RunState, revision: int) -> list[Group]:
     """The one commit the run does not show, found by times, where nothing names revisions.
 
@@ -174,23 +181,41 @@ def group_at_end(records: Sequence[Record], run: RunState, revision: int) -> lis
         pending.append(record)
         first = place
     pending.reverse()
-    pending = without_voided(pending)
-    begun = {record["step_id"] for record in pending if record["status"] == "started"}
-    outcomes = sum(bool(r.get("effect")) and r["step_id"] not in begun for r in pending)
-    if len(pending) > MAX_PENDING or outcomes > 1:
-        return []
-    return [Group(revision + 1, pending, complete=True, place=first)] if pending else []
+    groups = one_group(pending, revision + 1, first)
+    for group in groups:
+        begun = {record["step_id"] for record in group.records if record["status"] == "started"}
+        outcomes = sum(bool(r.get("effect")) and r["step_id"] not in begun for r in group.records)
+        if len(group.records) > MAX_PENDING or outcomes > 1:
+            return []
+    return groups
 
 
-def without_voided(records: Sequence[Record]) -> list[Record]:
-    """The records that no voided record among them means, and no voided record."""
-    stand: list[Record] = []
-    for record in records:
+def one_group(pending: Sequence[Record], revision: int, place: int) -> list[Group]:
+    """What the run does not show, as the commit `revision`; nothing where none of it stands."""
+    records = [record for record in not_voided(pending) if kind_of(record) != "voided"]
+    return [Group(revision, records, complete=True, place=place)] if records else []
+
+
+def voided_places(records: Sequence[Record]) -> set[int]:
+    """Where the records are that a later one declares void: so many before it, evidence aside.
+
+    Two processes that void the same at the same time say it twice: it is void once.
+    """
+    plain: list[int] = []
+    voided: set[int] = set()
+    for place, record in enumerate(records):
         if kind_of(record) == "voided":
-            del stand[len(stand) - (record["result"].get("records") or 0) :]
-        else:
-            stand.append(record)
-    return stand
+            count = record["result"].get("records") or 0
+            voided.update(plain[max(len(plain) - count, 0) :])
+        elif not is_evidence(record):
+            plain.append(place)
+    return voided
+
+
+def not_voided(records: Sequence[Record]) -> list[Record]:
+    """The records that none among them declares void; those that declare are among them."""
+    voided = voided_places(records)
+    return [record for place, record in enumerate(records) if place not in voided]
 
 
 def contradicts(run: RunState, record: Record) -> bool:
@@ -223,14 +248,16 @@ def _at(vars: Any, key: str) -> Any:
 
 def not_redone(run: RunState, group: Group) -> list[Record]:
     """The records of a complete commit that redoing it on `run` leaves out: from the first that is
-    neither an outcome of an open step nor an answer. What they say was not acknowledged: no intent
-    among them was performed, and nodes are called again.
+    no outcome of an open step, no answer and no edit which the run shows. What they say was not
+    acknowledged: no intent among them was performed, and nodes are called again.
     """
     assert run.checkpoint is not None
     open_steps = {step.step_id for step in run.checkpoint.open_steps.values()}
     for place, record in enumerate(group.records):
         outcome = record["status"] != "started" and record["step_id"] in open_steps
-        if not outcome and kind_of(record) not in ("resumed", "cancelled"):
+        if outcome or stands_by(record):
+            continue
+        if kind_of(record) not in ("resumed", "cancelled"):
             return group.records[place:]
     return []
 
@@ -244,16 +271,8 @@ def standing(records: Sequence[Record], hash_chain: int | None = None) -> list[t
     What was voided, and evidence, is left out, except where a hash chain of the ledger's own
     binds it: without it the chain could not be verified. `hash_chain` is the pair's format.
     """
-    hidden: set[int] = set()
-    plain: list[int] = []
-    for place, record in enumerate(records):
-        if is_evidence(record):
-            hidden.add(place)
-        elif kind_of(record) == "voided":
-            count = record["result"].get("records") or 0
-            hidden.update(plain[len(plain) - count :])
-        else:
-            plain.append(place)
+    hidden = voided_places(records)
+    hidden.update(place for place, record in enumerate(records) if is_evidence(record))
     return [
         (place, record if _bound(record) else without_then(record))
         for place, record in enumerate(records)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from abstractruntime.core.canonical import MAX_DEPTH, decode
 from abstractruntime.core.canonical import encode as encode_value
@@ -24,9 +24,18 @@ from abstractruntime.storage.paired_journal import (
     Record,
     groups_above,
     is_evidence,
+    one_group,
     revision_of,
-    without_voided,
 )
+
+
+class Saving(NamedTuple):
+    """What a run store was given to save: digest of the public fields, checkpoint, records."""
+
+    public: str
+    kernel: bytes
+    revision: int
+    records: int
 
 
 @dataclass(slots=True)
@@ -41,8 +50,9 @@ class Known:
     evidence  how many pieces are kept
     numbers   revisions of the records, where the ledger may drop them
     mark      of the ledger's end as last seen, where the ledger can say it
-    saved     the mark of the run itself as last seen, where the run store can say it
+    seen      the mark of the run itself as last seen, where the run store can say it
     sure      no commit of this process may be half written
+    saving    what the run store was given last: it may have failed and saved it all the same
     """
 
     stored: int | None
@@ -53,8 +63,28 @@ class Known:
     evidence: int = 0
     numbers: Numbers | None = None
     mark: object = None
-    saved: object = None
+    seen: object = None
     sure: bool = True
+    saving: Saving | None = None
+
+    def saved(self, public: str, revision: int, records: int) -> None:
+        """It is written whole, with so many records; `public` is what came back of the run."""
+        self.public, self.revision, self.sure = public, revision + self.edited, True
+        if self.numbers is not None:
+            self.numbers.grow(records, revision)
+
+    def least(self, stored: int | None, public: str, more: bool) -> int:
+        """The lowest revision to give out when the run is looked at anew; `more` commits came."""
+        same = self.sure and (self.stored, self.public) == (stored, public)
+        return self.revision + (more or not same)
+
+    def look_back(self, public: str) -> None:
+        """A run store that drops checkpoints and failed: by what it shows now, it has saved."""
+        if self.sure or self.saving is None or self.stored is not None:
+            return
+        if public == self.saving.public != self.public:
+            self.kernel = self.saving.kernel
+            self.saved(public, self.saving.revision, self.saving.records)
 
     def checkpoint(self, stored: Checkpoint | None) -> Checkpoint:
         """The checkpoint beneath the run: the one known better, else the one stored with it."""
@@ -62,6 +92,21 @@ class Known:
             return Checkpoint.from_dict(decode(self.kernel))
         assert stored is not None
         return stored
+
+
+def written_since(records: Sequence[Record], known: Known, revision: int) -> list[Group]:
+    """What was appended after the commit `revision`, which is the last that `known` tells of."""
+    if known.numbers is None or any(revision_of(record) is not None for record in records):
+        return groups_above(records, revision)
+    rest = [record for record in records[known.numbers.count :] if not is_evidence(record)]
+    return one_group(rest, known.revision + 1, known.numbers.count)
+
+
+def at_revision(run: RunState, revision: int, last: Record | None) -> RunState:
+    """The run as of `revision`, its chain ending with the record `last` when given."""
+    assert run.checkpoint is not None
+    head = run.checkpoint.chain_head if last is None else last.get("record_hash")
+    return replace(run, checkpoint=replace(run.checkpoint, revision=revision, chain_head=head))
 
 
 def as_text(value: Any) -> bytes:
@@ -107,12 +152,3 @@ def given_out(run: RunState, encoding: Encoding, known: Known) -> Loaded:
         digest=kernel.digest if known.edited else known.public,
     )
     return Loaded(run, encoding)
-
-
-def written_since(records: Sequence[Record], known: Known, base: Checkpoint) -> list[Group]:
-    """What was appended after the commit that `base` is of."""
-    if known.numbers is None or any(revision_of(record) is not None for record in records):
-        return groups_above(records, base.revision)
-    rest = [record for record in records[known.numbers.count :] if not is_evidence(record)]
-    rest = without_voided(rest)
-    return [Group(known.revision + 1, rest, True, known.numbers.count)] if rest else []

@@ -3,8 +3,11 @@
 Theory of operation. A commit is written in the order: created children, records, the run. So at
 most one commit can stand in the ledger and not in the run store: a crash came in between. At the
 first look at a run in this process that commit is redone from its records, or voided by a record
-that says so when not all of them are there. Later looks need the ledger no more: what this process
-has written whole is remembered in `Known`, and forgotten while a commit is being written.
+that says so when not all of them are there. That record is appended before the run is saved; a
+crash in between leaves the run as it was before the commit. So what is above the run is asked of
+the run alone: what was voided opens nothing there, and what was not is redone again. Later looks
+need the ledger no more: what this process has written whole is remembered in `Known`, and
+forgotten while a commit is being written.
 
 The host may write to its run store at any time. A look that finds other public fields than the
 last one gives the run out with a higher revision, so that whoever loaded it before is refused.
@@ -44,6 +47,7 @@ from abstractruntime.storage.paired_journal import (
     Group,
     Numbers,
     Record,
+    first_of,
     group_at_end,
     groups_above,
     is_evidence,
@@ -56,7 +60,9 @@ from abstractruntime.storage.paired_journal import (
 )
 from abstractruntime.storage.paired_known import (
     Known,
+    Saving,
     as_text,
+    at_revision,
     checkpoint_in,
     copy_of,
     given_out,
@@ -90,15 +96,16 @@ class Looks:
         self._guard = threading.Lock()
         # Ours copy what they are given and give back just that; a user's may do neither.
         self._runs_exact = isinstance(runs, InMemoryRunStore | JsonFileRunStore)
-        self._ledger_keeps: bool | None = None
         self._end = Ends(runs, innermost(ledger))
         self._ledger_exact = isinstance(innermost(ledger), InMemoryLedgerStore | JsonlLedgerStore)
+        # A chain hands on what a user's ledger keeps, which may differ from run to run.
+        self._ledger_keeps: bool | None = None if innermost(ledger) is ledger else False
 
     # -- reading
 
     def look(self, run_id: str) -> Loaded | None:
         """The run as it stands; None when unknown. What a crash left half-way is settled first."""
-        raw, saved = self._end.load(run_id)
+        raw, seen = self._end.load(run_id)
         if raw is None:
             with self._guard:
                 self._known.pop(run_id, None)
@@ -108,6 +115,8 @@ class Looks:
         run = copy_of(raw, vars, checkpoint_in(raw))
         public = public_digest(run)
         known = self._known.get(run_id)
+        if known is not None:
+            known.look_back(public)
         mark = self._end.mark(run_id)
         unseen = known is None or known.mark != mark
         if known is None or unseen or not known.sure or known.stored != _revision(run.checkpoint):
@@ -115,7 +124,7 @@ class Looks:
         if public != known.public:
             known.public, known.edited = public, True
             known.revision += 1
-        known.saved = saved
+        known.seen = seen
         return given_out(run, encoding, known)
 
     def revision(self, run_id: str) -> int:
@@ -123,8 +132,7 @@ class Looks:
         known = self._known.get(run_id)
         if known is not None and known.sure and self._end.unchanged(run_id, known):
             return known.revision
-        loaded = self.look(run_id)
-        return 0 if loaded is None else _revision(loaded.run.checkpoint) or 0
+        return 0 if (loaded := self.look(run_id)) is None else _revision(loaded.run.checkpoint) or 0
 
     def checkpoint_of(self, raw: RunState) -> Checkpoint | None:
         """The checkpoint of a run that was listed, without looking whether it is up to date."""
@@ -151,20 +159,18 @@ class Looks:
         stored = run.checkpoint
         # Torn bytes are set aside first: what of the commit they are of stands is judged then.
         torn = self._end.torn(run.run_id)
-        if stored is not None and torn is None and self._moved_elsewhere(run, known):
+        if stored is not None and torn is None and self._moved_elsewhere(run.run_id, stored, known):
             edited = stored.digest not in (None, public)
             revision = max(stored.revision + edited, 0 if known is None else known.revision + 1)
-            found = stored.revision, public, revision, edited
-            known = Known(*found, evidence=stored.linked, mark=mark)
+            known = Known(stored.revision, public, revision, edited, None, stored.linked)
+            known.mark = mark
             self._remember(run.run_id, known)
             return given_out(run, encoding, known)
         records = self.ledger.list(run.run_id)
         base, groups, edited = self._base(run, records, public, known)
         # Whoever loaded the run before this is to be refused, unless only evidence came.
-        same = known is not None and known.sure and known.public == public and not groups
-        least = (
-            0 if known is None else known.revision + (not same or known.stored != _revision(stored))
-        )
+        least = 0 if known is None else known.least(_revision(stored), public, bool(groups))
+        shown = min((group.place for group in groups), default=len(records))
         known = Known(
             _revision(stored),
             public,
@@ -172,23 +178,21 @@ class Looks:
             edited,
             kernel=None if base is stored else as_text(base.to_dict()),
             evidence=sum(map(is_evidence, records)),
-            numbers=None if self._ledger_exact else Numbers(len(records), base.revision),
+            numbers=None if self._ledger_exact else Numbers(shown, base.revision),
             mark=mark if torn is None else self._end.mark(run.run_id),
         )
         self._remember(run.run_id, known)
         run.checkpoint = base
         if groups or torn:
-            run, encoding = self._settle(run, encoding, groups, known, torn)
+            written = len(records) - shown
+            run, encoding = self._settle(run, encoding, groups, known, written, torn)
         return given_out(run, encoding, known)
 
-    def _moved_elsewhere(self, run: RunState, known: Known | None) -> bool:
+    def _moved_elsewhere(self, run_id: str, stored: Checkpoint, known: Known | None) -> bool:
         """Whether the run is new to this process, or moved whole by another since it was seen."""
-        stored = run.checkpoint
-        assert stored is not None
-        moved = known is None or (known.sure and stored.revision > (known.stored or 0))
-        if not moved or not (known is None or self._ledger_exact):
-            return False
-        return self._shows_all(run.run_id, stored)
+        later = known is None or stored.revision > (known.stored or 0)
+        whole = known is None or (known.sure and self._ledger_exact)
+        return later and whole and self._shows_all(run_id, stored)
 
     def _shows_all(self, run_id: str, stored: Checkpoint) -> bool:
         """Whether the end of the ledger, read alone, says that the run store has every commit."""
@@ -208,7 +212,7 @@ class Looks:
         if known is not None and known.stored == _revision(stored):
             # A commit of this process may be half written.
             base, edited = known.checkpoint(stored), known.edited or public != known.public
-            return base, written_since(records, known, base), edited
+            return base, written_since(records, known, base.revision), edited
         if known is not None and (_revision(stored) or 0) < (known.stored or 0):
             return self._overwritten(run, records, known), [], True
         if stored is not None:
@@ -221,8 +225,8 @@ class Looks:
                 return self._overwritten(run, records, None), [], True
             return stored, groups, stored.digest not in (None, public)
         groups = group_at_end(records, run, 0)
-        if numbered and groups:
-            groups = groups_above(records, (revision_of(groups[0].records[0]) or 1) - 1)
+        if groups and (first := first_of(records[groups[0].place :])) is not None:
+            groups = groups_above(records, first - 1)
         shown = records[: min((group.place for group in groups), default=len(records))]
         base = replace(rebuilt(run, shown), digest=public)
         if not numbered:
@@ -250,29 +254,33 @@ class Looks:
         encoding: Encoding,
         groups: Sequence[Group],
         known: Known,
+        written: int,
         torn: Torn | None,
     ) -> tuple[RunState, Encoding]:
-        """Redo what is complete, void what is not, and save the run as it then is."""
+        """Redo what is complete, void what is not, and save the run as it then is.
+
+        `written` records stand in the ledger from the first of the groups on.
+        """
+        known.sure = False
         unperformed: list[Record] = []
         for group in groups:
             if not group.complete:
                 unperformed = group.records
-                run = _at(run, group.revision - 1, None)
+                run = at_revision(run, group.revision - 1, None)
                 break
             unperformed = []
             if not group.void:
                 unperformed = not_redone(run, group)
                 run = redo(run, map(without_then, group.records))
             stand = group.records[: len(group.records) - len(unperformed)]
-            run = _at(run, group.revision, stand[-1] if stand and self._chain else None)
-        known.sure = False
+            run = at_revision(run, group.revision, stand[-1] if stand and self._chain else None)
         # Not before what was redone: by these times it is known that the run shows it.
         now = max([self._clock(), *(moment_of(r) for group in groups for r in group.records)])
         draft = Draft(Loaded(run, encoding))
         draft.absorb()
         if not unperformed and torn is None:
             draft.run.updated_at = now
-            self._save(draft.run, draft.encoding, known, records=0)
+            self._save(draft.run, draft.encoding, known, records=written)
             return draft.run, draft.encoding
         if unperformed:
             draft.note(
@@ -287,7 +295,7 @@ class Looks:
             draft.note("torn", line_id=new_id(), now=now, **torn_note(torn))
         commit = assemble(draft, self._sealer, now=now)
         self._append(commit, known)
-        self._save(commit.run, commit.encoding, known, records=len(commit.records))
+        self._save(commit.run, commit.encoding, known, records=written + len(commit.records))
         return commit.run, commit.encoding
 
     # -- writing
@@ -350,25 +358,23 @@ class Looks:
             # The flow hands its object to the host, which may save it: the mark must be in it.
             run.checkpoint = kernel = replace(kernel, digest=public)
         if self._runs_exact:
-            known.saved = self._end.save(replace(run, checkpoint=kernel))
+            known.seen = self._end.save(replace(run, checkpoint=kernel))
             known.stored, known.kernel = kernel.revision, None
         else:
-            public = self._save_and_read_back(run, encoding, kernel, known)
+            text = as_text(kernel.to_dict())
+            saving = Saving(public, text, kernel.revision, records)
+            public = self._save_and_read_back(run, encoding, known, saving)
         known.mark = self._end.mark(run.run_id)
-        known.public = public
-        known.revision = kernel.revision + known.edited
-        known.sure = True
-        if known.numbers is not None:
-            known.numbers.grow(records, kernel.revision)
+        known.saved(public, kernel.revision, records)
 
     def _save_and_read_back(
-        self, run: RunState, encoding: Encoding, kernel: Checkpoint, known: Known
+        self, run: RunState, encoding: Encoding, known: Known, saving: Saving
     ) -> str:
         """A user's store may drop or change what it is given: what comes back is what is known."""
         copy = copy_of(run, decode(encoding.text()), None)
         # As a plain object: stores that write fields they do not know can write it too.
-        text = as_text(kernel.to_dict())
-        copy.checkpoint = cast("Any", decode(text))
+        copy.checkpoint = cast("Any", decode(saving.kernel))
+        known.saving = saving
         self.runs.save(copy)
         back = self.runs.load(run.run_id)
         if back is None:
@@ -378,7 +384,7 @@ class Looks:
             )
         stored = checkpoint_in(back)
         known.stored = _revision(stored)
-        known.kernel = None if known.stored == kernel.revision else text
+        known.kernel = None if known.stored == saving.revision else saving.kernel
         return public_digest(copy_of(back, Encoding.of(back.vars)[1], None))
 
     def _remember(self, run_id: str, known: Known) -> None:
@@ -387,13 +393,6 @@ class Looks:
             self._known.move_to_end(run_id)
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
-
-
-def _at(run: RunState, revision: int, last: Record | None) -> RunState:
-    """The run as of `revision`, its chain ending with the record `last` when given."""
-    assert run.checkpoint is not None
-    head = run.checkpoint.chain_head if last is None else last.get("record_hash")
-    return replace(run, checkpoint=replace(run.checkpoint, revision=revision, chain_head=head))
 
 
 def _revision(checkpoint: Checkpoint | None) -> int | None:

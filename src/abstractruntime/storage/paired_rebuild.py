@@ -7,14 +7,24 @@ from typing import Any
 
 from abstractruntime.core.checkpoint import MAIN, Checkpoint, OpenStep, OpenWait
 from abstractruntime.core.models import RunState, RunStatus
-from abstractruntime.storage.paired_journal import THEN, Record, kind_of, revision_of, without_then
+from abstractruntime.storage.paired_journal import (
+    THEN,
+    Record,
+    is_evidence,
+    kind_of,
+    not_voided,
+    revision_of,
+    without_then,
+)
 
 
 def rebuilt(run: RunState, records: Sequence[Record]) -> Checkpoint:
     """A checkpoint for `run` from the records of the commits it shows, at revision 1 or above.
 
-    Who drove the run and its workflow's version are lost.
+    What was voided opened no step and entered no node. Who drove the run and its workflow's
+    version are lost.
     """
+    records = not_voided(records)
     generation = max((record.get("generation") or 1 for record in records), default=1)
     steps = [record for record in records if (record.get("generation") or 1) == generation]
     visits = _visits(steps)
@@ -29,7 +39,7 @@ def rebuilt(run: RunState, records: Sequence[Record]) -> Checkpoint:
         open_steps={} if open_step is None else {MAIN: open_step},
         waits=waits,
         chain_head=sealed[-1]["record_hash"] if sealed else None,
-        linked=sum(kind_of(record) == "evidence" for record in records),
+        linked=sum(kind_of(r) == "evidence" and not is_evidence(r) for r in records),
     )
 
 

@@ -115,6 +115,8 @@ class StoreRuns(RunStore):
 class StoreRecords(LedgerStore):
     """The ledgers of `store`."""
 
+    keeps_every_field = True
+
     def __init__(self, store: Store, *, clock: Callable[[], str] = utc_now) -> None:
         self.store = store
         self._clock = clock

@@ -164,10 +164,59 @@ def test_redoing_stops_at_the_first_record_that_cannot_be_redone() -> None:
         step_record("started", revision=4),
         step_record("completed", step_id="step-0", revision=4),
         record(result={"kind": "moved"}, revision=4),
+        record(result={"kind": "edited"}, revision=4),
+        record(result={"kind": "edited", "noticed": True, "changed": ["status"]}, revision=4),
     ],
 )
 def test_nothing_behind_a_record_that_is_not_redone_is_redone(first: Any) -> None:
     is_not_redone(stepping(), first, record(result={"kind": "cancelled"}, revision=4))
+
+
+def noticed(**more: Any) -> dict[str, Any]:
+    draft = stepping()
+    draft.note("edited", line_id="line-1", now=NOW, noticed=True, **more)
+    return draft.lines[0].record
+
+
+def test_an_outcome_behind_the_edit_of_vars_that_it_met_is_redone() -> None:
+    draft = stepping()
+    before = deepcopy(draft.run)
+    step.complete(draft, STEP, {"v": 1}, now=NOW)
+    redone = redo(before, [noticed(), draft.lines[0].record])
+    assert redone.checkpoint is not None
+    assert redone.checkpoint.open_steps == {}
+
+
+@pytest.mark.parametrize("changed", [["current_node"], ["status"], ["vars"]])
+def test_an_outcome_behind_an_edit_of_more_is_not_redone(changed: list[str]) -> None:
+    draft = stepping()
+    step.complete(draft, STEP, {"v": 1}, now=NOW)
+    is_not_redone(stepping(), noticed(changed=changed), draft.lines[0].record)
+
+
+@pytest.mark.parametrize(
+    ("digest", "expected"),
+    [
+        (None, None),
+        ("running|{node}|abc", "running|{to}|redone"),
+        ("running|elsewhere|abc", "running|elsewhere|abc"),
+        ("waiting|{node}|abc", "waiting|{node}|abc"),
+    ],
+)
+def test_only_a_host_that_moved_the_run_is_seen_to_have_moved_it(
+    digest: str | None, expected: str | None
+) -> None:
+    draft = stepping()
+    before = deepcopy(draft.run)
+    step.complete(draft, STEP, {"v": 1}, now=NOW)
+    names = {"node": before.current_node, "to": draft.run.current_node}
+    assert names["node"] != names["to"]
+    assert before.checkpoint is not None
+    digest, expected = (text and text.format(**names) for text in (digest, expected))
+    before.checkpoint = replace(before.checkpoint, digest=digest)
+    redone = redo(before, [draft.lines[0].record])
+    assert redone.checkpoint is not None
+    assert redone.checkpoint.digest == expected
 
 
 def test_an_answer_and_the_cancel_behind_it_are_both_redone() -> None:

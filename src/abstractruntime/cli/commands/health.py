@@ -8,9 +8,10 @@ from abstractruntime.cli.console import Column, age, count, print_table, progres
 from abstractruntime.cli.exits import Exit
 from abstractruntime.cli.session import Session
 from abstractruntime.cli.surface import command
-from abstractruntime.inspect.doctor import Health, examine
+from abstractruntime.inspect.doctor import SHOWN, Health, examine
 from abstractruntime.inspect.runs import RunRow
 from abstractruntime.inspect.verify import Verdict, all_run_ids, verify_runs
+from abstractruntime.storage.leftovers import Leftover, sweep
 
 
 @command("verify")
@@ -68,16 +69,27 @@ def _conclude(verdicts: list[Verdict], broken: list[Verdict]) -> None:
 
 
 @command("doctor")
-def doctor(session: Session) -> Exit:
-    """Look at the store and at how its runs stand.
+@click.option("--quick", is_flag=True, help="Leave out the ledgers, which are many to read.")
+@click.option("--repair", is_flag=True, help="Say what could be removed without loss.")
+@click.option("--yes", is_flag=True, help="With --repair: remove it.")
+def doctor(session: Session, quick: bool, repair: bool, yes: bool) -> Exit:
+    """Look at the store, at every ledger and at how its runs stand.
 
-    Nothing is repaired. Exits with 5 when a run contradicts itself.
+    Repairs nothing by itself. Exits with 5 when the medium, a ledger or a run is not as it must be.
     """
-    with progress("looking at every run", quiet=session.json):
-        health = examine(session.store, now=session.now())
+    if yes and not repair:
+        raise click.UsageError("--yes goes with --repair")
+    with progress("looking at every run", quiet=session.json) as line:
+        health = examine(
+            session.store,
+            now=session.now(),
+            verify=not quick,
+            progress=lambda done, every: line.tell(f"verified {done:,} of {every:,}"),
+        )
+    removed = sweep(health.leftovers) if yes else []
     code = Exit.OK if health.ok else Exit.INTEGRITY
     if session.json:
-        session.write(health.to_dict())
+        session.write({**health.to_dict(), "removed": [each.name for each in removed]})
         return code
     say("store", style="bold")
     for name, value in health.facts.items():
@@ -88,7 +100,40 @@ def doctor(session: Session) -> Exit:
     say(f"  {'can':<20} {', '.join(able) or 'nothing'}")
     say(f"  {'cannot':<20} {', '.join(unable) or 'nothing: it can all of it'}")
     _runs(session, health)
+    _leftovers(health, repair=repair, removed=removed)
+    _judgement(health)
     return code
+
+
+def _leftovers(health: Health, *, repair: bool, removed: list[Leftover]) -> None:
+    if not health.leftovers:
+        return
+    say("belongs to nothing", style="bold")
+    for each in health.leftovers[:SHOWN]:
+        say(f"  {each.kind}: {safe(each.name, 80)}: {safe(each.why)}")
+    if len(health.leftovers) > SHOWN:
+        say(f"  and {len(health.leftovers) - SHOWN:,} more (--json has all)")
+    may_go = sum(each.path is not None for each in health.leftovers)
+    if removed:
+        say(f"removed {count(len(removed), 'file')}")
+    elif repair:
+        say(f"{count(may_go, 'file')} may go: --repair --yes removes")
+    elif may_go:
+        say(f"{count(may_go, 'file')} may go: see --repair")
+
+
+def _judgement(health: Health) -> None:
+    for said in health.damage:
+        say(f"damaged: {safe(said)}", style="bold red")
+    for verdict in (health.broken or ())[:SHOWN]:
+        say(f"{safe(verdict.run_id, 80)}: ledger broken: {safe('; '.join(verdict.faults))}")
+    if health.troubles:
+        say(f"{count(len(health.troubles), 'run')} in trouble", style="bold red")
+    for trouble in health.troubles[:SHOWN]:
+        say(f"  {safe(trouble.run_id, 80)}: {safe('; '.join(trouble.faults))}")
+    if health.ok:
+        looked = "ledgers not looked at" if health.broken is None else "every ledger verified"
+        say(f"no run contradicts itself, {looked}", style="green")
 
 
 def _runs(session: Session, health: Health) -> None:
@@ -105,12 +150,6 @@ def _runs(session: Session, health: Health) -> None:
         say(f"  {name:<20} {number:,}{reasons}")
     _idle(session, "recoverable", health.recoverable, "abstractruntime continue moves them")
     _idle(session, "parked", health.parked, "their host drives them, or continue RUN")
-    if health.ok:
-        say("no run contradicts itself", style="green")
-        return
-    say(f"{count(len(health.troubles), 'run')} in trouble", style="bold red")
-    for trouble in health.troubles[:20]:
-        say(f"  {safe(trouble.run_id, 80)}: {safe('; '.join(trouble.faults))}")
 
 
 def _idle(session: Session, name: str, rows: tuple[RunRow, ...], hint: str) -> None:

@@ -19,7 +19,8 @@ from abstractruntime.core.models import RunState, RunStatus, wait_from_dict
 def redo(run: RunState, records: Iterable[Mapping[str, Any]]) -> RunState:
     """`run` after what can be redone of one complete commit, in order, up to the first node call.
 
-    Redone are outcomes of the open step, answers, timers and cancels. A STARTED intent that the
+    Redone are outcomes of the open step, answers, timers and cancels; what `stands_by` is passed
+    over. A STARTED intent that the
     checkpoint does not name was never performed and is not redone.
     """
     encoding, vars = Encoding.of(run.vars)
@@ -31,8 +32,27 @@ def redo(run: RunState, records: Iterable[Mapping[str, Any]]) -> RunState:
             break
     draft.absorb()
     draft.driver = None
+    if draft.digest is not None and draft.digest.startswith(_place(run)):
+        # A host that changed but vars since then is not to be taken for one that moved the run.
+        draft.digest = f"{_place(draft.run)}redone"
     draft.run.checkpoint = draft.checkpoint(revision)
     return draft.run
+
+
+def _place(run: RunState) -> str:
+    """What the digest of its public fields begins with."""
+    return f"{run.status.value}|{run.current_node}|"
+
+
+def stands_by(record: Mapping[str, Any]) -> bool:
+    """Whether the record says no more than what the run shows by itself: a host changed its vars.
+
+    An outcome that met the host's edit is committed behind such a record.
+    """
+    said = record.get("result")
+    if record.get("effect") is not None or not isinstance(said, Mapping):
+        return False
+    return said.get("kind") == "edited" and said.get("noticed") is True and not said.get("changed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +92,15 @@ def _copied(vars: dict[str, Any]) -> Any:
 
 
 def _redo_one(draft: Draft, record: Mapping[str, Any]) -> bool:
-    """Whether the record was an outcome or answer, which the draft now holds."""
+    """Whether the draft now holds what the record says."""
     now = record.get("ended_at") or record["started_at"]
     if record.get("effect") is not None:
         found = draft.open_steps.get(MAIN)
         if found is None or found.step_id != record["step_id"]:
             return False
         return _redo_outcome(draft, found, record, now)
+    if stands_by(record):
+        return True
     said = record.get("result") or {}
     verb = _ANSWERS.get(said.get("kind", ""))
     if verb is None:

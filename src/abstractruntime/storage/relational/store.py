@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final
 
 from abstractruntime.core import times
@@ -20,6 +21,7 @@ from abstractruntime.core.models import (
 from abstractruntime.errors import RuntimeFault, StoreClosed, UnknownRun
 from abstractruntime.storage.artifacts import FileArtifactStore
 from abstractruntime.storage.base import Capability, Store
+from abstractruntime.storage.leftovers import Leftover, of_artifacts
 from abstractruntime.storage.relational import reading
 from abstractruntime.storage.relational.database import Database
 from abstractruntime.storage.relational.desk import WritingDesk
@@ -242,6 +244,15 @@ class RelationalStore(Store):
 
     def facts(self) -> dict[str, Any]:
         return {**super().facts(), "hash_chain": self.hash_chain, **self._database.facts()}
+
+    def check(self) -> list[str]:
+        return [said for (said,) in self._read("check", ()) if said != "ok"]
+
+    def leftovers(self, *, now_s: float) -> list[Leftover]:
+        folder = self._database.folder
+        if folder is None:
+            return []
+        return list(of_artifacts(Path(folder) / "artifacts", now_s=now_s))
 
     def failed(self) -> bool:
         """Whether the medium failed and the store must be opened anew."""

@@ -216,3 +216,6 @@ SELECT text FROM snapshots WHERE snapshot_id = ?1;
 -- name: snapshots
 SELECT text FROM snapshots WHERE ?1 IS NULL OR run_id = ?1
 ORDER BY created_at DESC, place DESC;
+
+-- name: check
+PRAGMA quick_check(20);

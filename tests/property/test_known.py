@@ -1,0 +1,115 @@
+"""What the machine has found: each the smallest order of actions that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from abstractruntime import RunStatus
+from abstractruntime.testing.crashes import Crash, When
+from tests.property.world import World
+
+
+@contextmanager
+def world(kind: str, folder: Path) -> Iterator[World]:
+    made = World(kind, folder)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def rewind(made: World, run_id: str, node: str = "n0") -> None:
+    """The host sets the run running at a node, with what `mend` asks for in its vars."""
+    run = made.state(run_id)
+    run.status, run.current_node, run.waiting, run.output = RunStatus.RUNNING, node, None, None
+    run.error = None
+    made.runtime.run_store.save(run)
+
+
+def performed(made: World, run_id: str) -> list[int]:
+    return [count for entry, count in made.programs.performed.items() if entry[0] == run_id]
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="records that name every field, None too, are of no generation: nothing is recalled",
+)
+def test_on_a_ledger_of_plain_dicts_a_rewound_step_is_not_performed_again(tmp_path: Path) -> None:
+    with world("asdict plain", tmp_path) as made:
+        run_id = made.runtime.start(workflow=made.programs.get("work"))
+        made.tick(run_id, "work", False)
+        rewind(made, run_id)
+        made.tick(run_id, "work", False)
+        assert performed(made, run_id) == [1]
+
+
+@pytest.mark.xfail(strict=True, reason="the end of a run drops its mark that steps are recalled")
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "pair", "files", "plain"])
+def test_a_run_cancelled_in_a_rewind_and_set_running_recalls_its_steps(
+    kind: str, tmp_path: Path
+) -> None:
+    with world(kind, tmp_path) as made:
+        run_id = made.runtime.start(workflow=made.programs.get("work"))
+        made.tick(run_id, "work", False)
+        rewind(made, run_id)
+        made.runtime.cancel_run(run_id)
+        rewind(made, run_id)
+        made.tick(run_id, "work", False)
+        assert performed(made, run_id) == [1]
+
+
+@pytest.mark.xfail(strict=True, reason="the end of a run drops its mark that steps are recalled")
+def test_a_run_that_failed_in_a_rewind_and_was_reopened_recalls_its_steps(tmp_path: Path) -> None:
+    program = "brittle+work"
+    with world("memory", tmp_path) as made:
+        run_id = made.runtime.start(workflow=made.programs.get(program), vars={"mended": True})
+        made.tick(run_id, program, False)
+        for mended in (False, True):
+            run = made.state(run_id)
+            run.vars["mended"] = mended
+            made.runtime.run_store.save(run)
+            if mended:
+                made.runtime.reopen(run_id)
+            else:
+                rewind(made, run_id)
+            made.tick(run_id, program, False)
+        assert performed(made, run_id) == [1, 1]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="past a step that the ledger does not know, none is looked up any more"
+)
+def test_a_rewound_run_that_takes_another_way_performs_no_recorded_step_again(
+    tmp_path: Path,
+) -> None:
+    program = "loop+work"  # n0 is visited until it was entered 3, 6, … times
+    with world("memory", tmp_path) as made:
+        run_id = made.runtime.start(workflow=made.programs.get(program))
+        made.tick(run_id, program, False)
+        rewind(made, run_id)
+        made.tick(run_id, program, False)
+        assert made.programs.performed[(run_id, "n1", 1)] == 1
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a chain of the ledger's own shows void records, which count as visits"
+)
+def test_a_void_record_of_a_chained_ledger_is_no_visit(tmp_path: Path) -> None:
+    with world("chained pair", tmp_path) as made:
+        run_id = made.runtime.start(workflow=made.programs.get("timer"))
+        made.tick(run_id, "timer", False)
+        made.forward(2)
+        made.tick(run_id, "timer", False)
+        rewind(made, run_id)
+        made.arm(5, When.AFTER)
+        with pytest.raises(Crash):
+            made.tick(run_id, "timer", False)
+        made.begin()
+        made.tick(run_id, "timer", False)
+        at = made.state(run_id).checkpoint
+        assert at is not None
+        assert at.visits["n0"] == 2
