@@ -1,12 +1,12 @@
-"""`python -m bench [start] [speed] [change]`: all of it, or the parts named."""
+"""`python -m bench [start] [speed] [change] [files]`: all of it, or the parts named."""
 
 from __future__ import annotations
 
 import sys
 
-from bench import change, speed, start
+from bench import change, files, speed, start
 
-PARTS = {"start": start.run, "speed": speed.run, "change": change.run}
+PARTS = {"start": start.run, "speed": speed.run, "change": change.run, "files": files.run}
 
 
 def main(names: list[str]) -> int:

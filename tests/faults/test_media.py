@@ -6,6 +6,7 @@ As root on a small file system of its own; else by limits and modes.
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -132,7 +133,10 @@ def acknowledged_is_read(kind: str, store: Store, run_id: str) -> bool:
 def clear(place: Place) -> None:
     """An empty disk, and a witness that has seen nothing."""
     for path in place.disk.iterdir():
-        path.unlink()
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     place.witness.path.unlink()
 
 

@@ -34,11 +34,11 @@ def started(store: Store, count: int = RUNS) -> tuple[Runtime, Witness, Any, lis
     return runtime, witness, spec, [runtime.start(workflow=spec) for _ in range(count)]
 
 
-@pytest.mark.parametrize("url", ["memory://", "sqlite"])
+@pytest.mark.parametrize("url", ["memory://", "sqlite", "files"])
 def test_eight_threads_that_move_the_same_runs_perform_each_effect_once(
     url: str, tmp_path: Path
 ) -> None:
-    with open_store(url if url != "sqlite" else f"sqlite:///{tmp_path}/runs.db") as store:
+    with open_store(url if url == "memory://" else f"{url}:///{tmp_path}/runs.db") as store:
         runtime, witness, spec, run_ids = started(store)
         told = Told()
         race(runtime, spec, run_ids, threads=THREADS, told=told)
@@ -48,26 +48,26 @@ def test_eight_threads_that_move_the_same_runs_perform_each_effect_once(
 
 
 def compete(
-    folder: Path, name: str, run_ids: Sequence[str], threads: int, here: Any, barrier: Any
+    url: str, folder: Path, name: str, run_ids: Sequence[str], threads: int, here: Any, barrier: Any
 ) -> None:
     """What each process does; it sends what its movers were told."""
     spec = raced(FileWitness(folder / "effects"))
     told = Told()
-    with open_store(f"sqlite:///{folder}/runs.db") as store:
+    with open_store(url) as store:
         runtime = Runtime(store=store)
         race(runtime, spec, run_ids, threads=threads, told=told, names=name, ready=barrier.wait)
     here.send(told)
 
 
 def compete_in_processes(
-    folder: Path, run_ids: Sequence[str], *, processes: int, threads: int
+    url: str, folder: Path, run_ids: Sequence[str], *, processes: int, threads: int
 ) -> Told:
     made = context()
     barrier = made.Barrier(processes)
     told, ends, children = Told(), [], []
     for number in range(processes):
         there, here = made.Pipe(duplex=False)
-        arguments = (folder, f"{number}:", run_ids, threads, here, barrier)
+        arguments = (url, folder, f"{number}:", run_ids, threads, here, barrier)
         child = made.Process(target=compete, args=arguments, daemon=True)
         child.start()
         here.close()
@@ -83,11 +83,15 @@ def compete_in_processes(
 
 @pytest.mark.timeout(60, method="signal")  # 32 movers on two busy cores
 @pytest.mark.slow
-def test_four_processes_of_eight_threads_perform_each_effect_once(tmp_path: Path) -> None:
-    with open_store(f"sqlite:///{tmp_path}/runs.db") as store:
+@pytest.mark.parametrize("kind", ["sqlite", "files"])
+def test_four_processes_of_eight_threads_perform_each_effect_once(
+    kind: str, tmp_path: Path
+) -> None:
+    url = f"{kind}:///{tmp_path}/runs.db"
+    with open_store(url) as store:
         _, _, _, run_ids = started(store)
-    told = compete_in_processes(tmp_path, run_ids, processes=PROCESSES, threads=THREADS)
-    with open_store(f"sqlite:///{tmp_path}/runs.db") as store:
+    told = compete_in_processes(url, tmp_path, run_ids, processes=PROCESSES, threads=THREADS)
+    with open_store(url) as store:
         performed = FileWitness(tmp_path / "effects").performed
         assert violations(store, run_ids, performed, told) == []
     assert len({seen.pid for seen in performed}) == PROCESSES, "all processes had a share"

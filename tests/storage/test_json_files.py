@@ -60,7 +60,8 @@ def at(minute: int) -> str:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(os.listdir(folder))
+    """The files in the folder, without the hidden folder for locks and index."""
+    return sorted(name for name in os.listdir(folder) if name != ".abstractruntime")
 
 
 # ---- the format

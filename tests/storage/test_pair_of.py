@@ -79,7 +79,11 @@ def test_threads_that_ask_at_once_get_one_pair() -> None:
 
 def test_a_pair_promises_what_its_stores_can(tmp_path: Path) -> None:
     files = PairedStore(JsonFileRunStore(tmp_path), JsonlLedgerStore(tmp_path))
-    assert files.capabilities == {Capability.DURABLE, Capability.QUERYABLE}
+    assert files.capabilities == {
+        Capability.DURABLE,
+        Capability.EXCLUSIVE,
+        Capability.QUERYABLE,
+    }
     memory = PairedStore(InMemoryRunStore(), InMemoryLedgerStore())
     assert memory.capabilities == {Capability.QUERYABLE}
     assert PairedStore(DictRuns(), DictLedger()).capabilities == frozenset()

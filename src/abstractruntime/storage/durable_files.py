@@ -12,8 +12,9 @@ import re
 import secrets
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from abstractruntime.errors import (
@@ -28,6 +29,8 @@ MAX_IDENTIFIER = 256
 # File systems take 255 bytes; a file set aside beside this one gets a longer suffix.
 _MAX_FILE_NAME = 240
 _DIGEST_AT_END = re.compile("~[0-9a-fA-F]{64}$")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _BINARY = getattr(os, "O_BINARY", 0)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -56,9 +59,9 @@ def check_identifier(identifier: str, *, what: str = "run_id") -> str:
         reason = "holds '..'"
     elif identifier.startswith("."):
         reason = "begins with a dot"
-    elif any(ch < " " or "\x7f" <= ch <= "\x9f" or ch in "\u2028\u2029" for ch in identifier):
+    elif _CONTROL.search(identifier):
         reason = "holds a control character"
-    elif any("\ud800" <= ch <= "\udfff" for ch in identifier):
+    elif _SURROGATE.search(identifier):
         reason = "holds a lone surrogate"
     else:
         return identifier
@@ -84,8 +87,8 @@ def file_name(prefix: str, identifier: str, suffix: str) -> str:
 
 
 def make_folder(folder: str | os.PathLike[str]) -> Path:
-    """The folder as a path, made with its parents when it is not there, each durable."""
-    path = Path(folder)
+    """The folder as an absolute path, made with its parents when it is not there, each durable."""
+    path = Path(folder).absolute()
     with translated(path):
         missing = [each for each in (path, *path.parents) if not each.exists()]
         path.mkdir(parents=True, exist_ok=True)
@@ -99,7 +102,18 @@ def lock_of(path: Path) -> threading.RLock:
 
     Paths share locks: whoever holds one must not wait for that of another path.
     """
-    return _LOCKS[hash(os.path.realpath(path)) % len(_LOCKS)]
+    return _LOCKS[hash(_real(path)) % len(_LOCKS)]
+
+
+def _real(path: Path) -> str:
+    """One name for a file, whatever way its folder is named."""
+    folder, name = os.path.split(path)
+    return f"{_real_folder(folder)}/{name}"
+
+
+@lru_cache(64)
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 def read_whole(path: Path) -> bytes | None:
@@ -111,8 +125,13 @@ def read_whole(path: Path) -> bytes | None:
             return None
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace the file by `data`: durable on return, and on any error the old file stands whole."""
+def write_whole(
+    path: Path, data: bytes, *, ready: Callable[[os.stat_result], None] | None = None
+) -> None:
+    """Replace the file by `data`: durable on return, and on any error the old file stands whole.
+
+    `ready` is called with the stat of what is about to get the name, when all but that is done.
+    """
     digest = hashlib.sha256(path.name.encode()).hexdigest()[:16]
     writer = f"{os.getpid()}-{threading.get_ident()}-{_PROCESS}"
     temp = path.parent / f".{digest}-{writer}.tmp"
@@ -123,8 +142,11 @@ def write_whole(path: Path, data: bytes) -> None:
             try:
                 write_all(descriptor, data)
                 os.fsync(descriptor)
+                stat = os.fstat(descriptor)
             finally:
                 os.close(descriptor)
+            if ready is not None:
+                ready(stat)
             os.replace(temp, path)
             replaced = True
         finally:
@@ -191,7 +213,7 @@ def appending(path: Path) -> Iterator[int]:
     Other threads wait, other processes too where the file system has locks. It may be entered
     again by the same thread, which then gets the same descriptor.
     """
-    name = os.path.realpath(path)
+    name = _real(path)
     with lock_of(path):
         if name in _open_exclusively:
             yield _open_exclusively[name]
@@ -227,6 +249,20 @@ def _lock_between_processes(descriptor: int) -> None:
 
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _forget_locks() -> None:
+    """In a forked child: what other threads of the parent held, nobody here will release."""
+    global _LOCKS  # noqa: PLW0603
+    _LOCKS = tuple(threading.RLock() for _ in range(64))
+    for descriptor in _open_exclusively.values():
+        with suppress(OSError):
+            os.close(descriptor)
+    _open_exclusively.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_locks)
 
 
 @contextmanager

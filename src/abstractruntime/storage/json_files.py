@@ -1,6 +1,7 @@
 """Runs and ledgers as files that people can read: one JSON object per run, one line per record.
 
-The folder's format is the public API. One process at a time writes to a folder.
+The folder's format is the public API. What stands in `.abstractruntime` is no part of it: locks,
+and an index that can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import lru_cache
+from hashlib import sha256
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +35,6 @@ from abstractruntime.storage.durable_files import (
     appending,
     check_identifier,
     file_name,
-    lock_of,
     make_folder,
     read_at,
     read_whole,
@@ -39,8 +42,10 @@ from abstractruntime.storage.durable_files import (
     write_all,
     write_whole,
 )
+from abstractruntime.storage.folder_locks import FolderLocks
+from abstractruntime.storage.json_index import FolderIndex
+from abstractruntime.storage.json_rows import IndexRow
 from abstractruntime.storage.plain_runs import (
-    Row,
     revision_in,
     select_children,
     select_due,
@@ -54,6 +59,8 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^"\[\]{},:]+')
 _OPENING = (b"[", b"{")
 _CLOSING = (b"]", b"}")
 _TAIL = 64 * 1024
+TORN = ".torn"
+"""What the name of a file ends with that keeps bytes which a crash cut short."""
 
 
 class JsonFileRunStore(RunStore):
@@ -64,27 +71,67 @@ class JsonFileRunStore(RunStore):
 
     def __init__(self, base_dir: str | os.PathLike[str]) -> None:
         self._base = make_folder(base_dir)
+        self.locks = FolderLocks.of(self._base)
+        self._indexes: dict[int, FolderIndex] = {}
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are."""
+        return self._base
+
+    @property
+    def index(self) -> FolderIndex:
+        """What this process knows of all runs; a forked child begins anew."""
+        pid = os.getpid()
+        found = self._indexes.get(pid)
+        if found is None:
+            found = self._indexes.setdefault(pid, FolderIndex(self._base, self.locks, _read))
+        return found
 
     def save(self, run: RunState) -> None:
         """Write `run`, keeping keys of its file that this version does not know.
 
         NotJson, InvalidIdentifier, StoreFull and its kin; RevisionConflict when it is older than
-        what is stored.
+        what is stored; StoreBusy.
         """
+        self.save_marked(run)
+
+    def save_marked(self, run: RunState) -> bytes:
+        """The same; the mark that its file then has."""
         path = self._path(run.run_id)
-        with lock_of(path):
-            stored = _read_run(path, run.run_id) or {}
+        with self.locks.held([run.run_id]):
+            found = _text_of(path)
+            stored = {} if found is None else _run_in(path, found[0], run.run_id)
             data = to_save(run, found=revision_in(stored), kept=lambda: stored["checkpoint"])
             checkpoint = data.pop("checkpoint", None)
             data.update((key, stored[key]) for key in stored if key not in _RUN_FIELDS)
             if checkpoint is not None:
                 data["checkpoint"] = checkpoint
-            write_whole(path, readable(data))
+            text = readable(data)
+
+            def ready(stat: os.stat_result) -> None:
+                self.index.journal.add([IndexRow.of(data, path.name, stat, run.checkpoint)])
+
+            write_whole(path, text, ready=ready)
+            return sha256(text).digest()
 
     def load(self, run_id: str) -> RunState | None:
         """The run as last saved; None when unknown. StoreCorrupt names a file it cannot read."""
-        data = _read_run(self._path(run_id), run_id)
-        return None if data is None else run_from_dict(data)
+        return self.load_marked(run_id)[0]
+
+    def load_marked(self, run_id: str) -> tuple[RunState | None, bytes]:
+        """The run, and the mark of its file."""
+        path = self._path(run_id)
+        found = _text_of(path)
+        if found is None:
+            return None, b""
+        return run_from_dict(_run_in(path, found[0], run_id)), sha256(found[0]).digest()
+
+    def mark(self, run_id: str) -> bytes:
+        """The mark of the run's file: another one when its text is another."""
+        # Not its times: a file system keeps them so coarsely that two saves may have the same.
+        found = _text_of(self._path(run_id))
+        return b"" if found is None else sha256(found[0]).digest()
 
     def list_runs(
         self,
@@ -95,45 +142,68 @@ class JsonFileRunStore(RunStore):
         limit: int = 100,
     ) -> list[RunState]:
         """Runs that match all given, newest updated_at first."""
-        found = select_runs(
-            self._rows(),
-            status=status,
-            wait_reason=wait_reason,
-            workflow_id=workflow_id,
-            limit=limit,
+        found = self.index.select(
+            lambda rows: select_runs(
+                rows,
+                status=status,
+                wait_reason=wait_reason,
+                workflow_id=workflow_id,
+                limit=limit,
+            )
         )
-        return [run_from_dict(row.data) for row in found]
+        return [run_from_dict(data) for data in found]
 
     def list_due_wait_until(self, *, now_iso: str, limit: int = 100) -> list[RunState]:
         """Waiting runs whose `until` is at or before `now_iso`, earliest first."""
-        found = select_due(self._rows(), now_iso=now_iso, limit=limit)
-        return [run_from_dict(row.data) for row in found]
+        found = self.index.select(lambda rows: select_due(rows, now_iso=now_iso, limit=limit))
+        return [run_from_dict(data) for data in found]
 
     def list_children(
         self, *, parent_run_id: str, status: RunStatus | None = None
     ) -> list[RunState]:
         """Runs started by `parent_run_id`, oldest first."""
-        found = select_children(self._rows(), parent_run_id=parent_run_id, status=status)
-        return [run_from_dict(row.data) for row in found]
+        found = self.index.select(
+            lambda rows: select_children(rows, parent_run_id=parent_run_id, status=status),
+            parent=parent_run_id,
+        )
+        return [run_from_dict(data) for data in found]
+
+    def changes(self) -> int:
+        """A number that changes when anybody, other processes too, may have saved a run."""
+        with translated(self._base):
+            folder = os.stat(self._base)
+        return hash((folder.st_mtime_ns, self.index.journal.state()))
 
     def _path(self, run_id: str) -> Path:
-        return self._base / file_name("run_", check_identifier(run_id), ".json")
-
-    def _rows(self) -> Iterator[Row]:
-        with translated(self._base):
-            names = sorted(os.listdir(self._base))
-        for name in names:
-            if name.startswith("run_") and name.endswith(".json"):
-                data = _read_run(self._base / name)
-                if data is not None:  # None: removed since the folder was read
-                    yield Row.of(data, data)
+        check_identifier(run_id)
+        return _path_of(self._base, "run_", run_id, ".json")
 
 
-def _read_run(path: Path, run_id: str | None = None) -> dict[str, Any] | None:
-    """The object in a run's file, None when there is no file; StoreCorrupt when it is no run."""
-    text = read_whole(path)
-    if text is None:
-        return None
+@lru_cache(1024)
+def _path_of(folder: Path, prefix: str, run_id: str, suffix: str) -> Path:
+    return folder / file_name(prefix, run_id, suffix)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], os.stat_result] | None:
+    """The object in a run's file, and the stat of the file that was read; None when there is none.
+
+    StoreCorrupt when it is no run.
+    """
+    found = _text_of(path)
+    return None if found is None else (_run_in(path, found[0]), found[1])
+
+
+def _text_of(path: Path) -> tuple[bytes, os.stat_result] | None:
+    with translated(path):
+        try:
+            with FileIO(path) as file:
+                return file.readall(), os.fstat(file.fileno())
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+
+
+def _run_in(path: Path, text: bytes, run_id: str | None = None) -> dict[str, Any]:
+    """The run that the text of its file is of."""
     try:
         data = decode(text)
     except ValueError as error:
@@ -200,7 +270,7 @@ class JsonlLedgerStore(LedgerStore):
         run_id = records[0].run_id
         if any(record.run_id != run_id for record in records):
             raise ValueError("append_many takes the records of one run")
-        path = self._path(run_id)
+        path = self.path(run_id)
         lines = b"".join(whole(record_to_dict(record)) + b"\n" for record in records)
         with appending(path) as descriptor, translated(path):
             size = _without_torn_line(descriptor, path)
@@ -214,7 +284,7 @@ class JsonlLedgerStore(LedgerStore):
 
     def list(self, run_id: str) -> builtins.list[dict[str, Any]]:
         """All records of a run in order; empty when unknown. StoreCorrupt names file and line."""
-        path = self._path(run_id)
+        path = self.path(run_id)
         text = read_whole(path) or b""
         # What follows the last line break is a line cut short, or nothing.
         lines = text.split(b"\n")[:-1]
@@ -222,7 +292,7 @@ class JsonlLedgerStore(LedgerStore):
 
     def last(self, run_id: str) -> dict[str, Any] | None:
         """The run's last record, reading only the end of its file; None when it has none."""
-        path = self._path(run_id)
+        path = self.path(run_id)
         with translated(path):
             try:
                 descriptor = os.open(path, os.O_RDONLY)
@@ -236,10 +306,40 @@ class JsonlLedgerStore(LedgerStore):
 
     def exclusive(self, run_id: str) -> AbstractContextManager[object]:
         """While entered, nobody else appends to this run's ledger."""
-        return appending(self._path(run_id))
+        return appending(self.path(run_id))
 
-    def _path(self, run_id: str) -> Path:
-        return self._base / file_name("ledger_", check_identifier(run_id), ".jsonl")
+    def mark(self, run_id: str) -> tuple[int, int]:
+        """The ledger's inode and size: another pair whenever somebody has appended to it."""
+        path = self.path(run_id)
+        with translated(path):
+            try:
+                stat = os.stat(path)
+            except FileNotFoundError:
+                return 0, 0
+        return stat.st_ino, stat.st_size
+
+    def set_torn_aside(self, run_id: str) -> tuple[str, int] | None:
+        """Move a line that a crash cut short to its `*.torn`: that file's name, and how many bytes.
+
+        None when there is none; nothing is written then.
+        """
+        path = self.path(run_id)
+        size = self.mark(run_id)[1]
+        with translated(path):
+            if size == 0:
+                return None
+            with FileIO(path) as file:
+                if read_at(file.fileno(), size - 1, 1) == b"\n":
+                    return None
+            with appending(path) as descriptor:
+                size = os.fstat(descriptor).st_size
+                count = size - _without_torn_line(descriptor, path)
+        return (path.name + TORN, count) if count else None
+
+    def path(self, run_id: str) -> Path:
+        """The file of the run's ledger."""
+        check_identifier(run_id)
+        return _path_of(self._base, "ledger_", run_id, ".jsonl")
 
 
 def _record(path: Path, number: int | None, line: bytes) -> dict[str, Any]:
@@ -286,7 +386,7 @@ def _without_torn_line(descriptor: int, path: Path) -> int:
     size = os.fstat(descriptor).st_size
     end = _end_of_lines(descriptor, size)
     if end < size:
-        torn = path.with_name(path.name + ".torn")
+        torn = path.with_name(path.name + TORN)
         bytes_kept = read_at(descriptor, end, size - end)
         # Kept durably before it is cut: a crash in between keeps it twice, never loses it.
         append_whole(torn, b"\n" + bytes_kept if torn.exists() else bytes_kept)

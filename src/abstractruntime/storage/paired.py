@@ -1,7 +1,7 @@
 """A `Store` out of any run store and ledger store that have the api's methods and no more.
 
-Atomic by write order and redo (`paired_look` tells how); it excludes within one process only. It
-knows nothing of how either store keeps what it is given.
+Atomic by write order and redo (`paired_look` tells how). It excludes within one process only, over
+our files between processes. It knows nothing of how either store keeps what it is given.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from abstractruntime.errors import (
 from abstractruntime.storage.artifacts import FileArtifactStore
 from abstractruntime.storage.base import Capability, LedgerStore, RunStore, Store
 from abstractruntime.storage.done import Done
+from abstractruntime.storage.json_check import of_runs
 from abstractruntime.storage.json_files import JsonFileRunStore, JsonlLedgerStore
 from abstractruntime.storage.leftovers import Leftover, of_artifacts, of_folder
+from abstractruntime.storage.paired_files import innermost
 from abstractruntime.storage.paired_journal import (
     evidence_in,
     evidence_record,
@@ -37,7 +39,7 @@ from abstractruntime.storage.paired_journal import (
     standing,
 )
 from abstractruntime.storage.paired_listing import Listing
-from abstractruntime.storage.paired_look import Looks, innermost
+from abstractruntime.storage.paired_look import Looks
 from abstractruntime.storage.snapshots import JsonSnapshotStore
 
 CHILD = "subworkflow:"
@@ -90,6 +92,7 @@ class PairedStore(Store):
         self._guard = threading.Lock()
         self._writes = 0
         self._closed = False
+        self._files: JsonFileRunStore | None = None
         promised = set()
         if not self._listing.missing:
             promised.add(Capability.QUERYABLE)
@@ -97,6 +100,9 @@ class PairedStore(Store):
             innermost(ledger_store), JsonlLedgerStore
         ):
             promised.add(Capability.DURABLE)
+            self._files = run_store
+            if run_store.locks.between_processes:
+                promised.add(Capability.EXCLUSIVE)
         self.capabilities = frozenset(promised)
 
     @property
@@ -118,14 +124,20 @@ class PairedStore(Store):
 
     @contextmanager
     def _locked(self, run_ids: Iterable[str]) -> Iterator[None]:
-        """While entered, no other thread moves these runs through this pair."""
+        """While entered, no other thread moves these runs through this pair.
+
+        Of files no other process does, nor anybody else who saves to the folder by our stores.
+        """
+        ids = sorted(set(run_ids))
         with ExitStack() as held:
-            for run_id in sorted(set(run_ids)):  # always in one order: no two wait for each other
+            for run_id in ids:  # always in one order: no two wait for each other
                 with self._guard:
                     lock = self._locks.get(run_id)
                     if lock is None:
                         lock = self._locks[run_id] = _RunLock()
                 held.enter_context(lock)
+            if self._files is not None:
+                held.enter_context(self._files.locks.held(ids))
             self._refuse_closed()
             yield
 
@@ -185,7 +197,7 @@ class PairedStore(Store):
         with self._locked(one.run_id for one in commits):
             seen: set[str] = set()
             for one in commits:
-                found = _revision_of(self._looks.look(one.run_id))
+                found = self._looks.revision(one.run_id)
                 if found != one.expected or one.run_id in seen:
                     raise RevisionConflict(
                         f"Run '{one.run_id}' is at revision {found}, not {one.expected}",
@@ -309,8 +321,13 @@ class PairedStore(Store):
 
     def list_answered(self, *, limit: int = 100) -> list[str]:
         self._refuse_closed()
-        waiting = self._listing.waiting_for_children()
-        return [run.run_id for run in waiting if self.list_messages(run.run_id)][: max(limit, 0)]
+        found: list[str] = []
+        for run_id in self._listing.waiting_for_children():
+            if len(found) >= limit:
+                break
+            if self.list_messages(run_id):
+                found.append(run_id)
+        return found
 
     def list_driven(self, *, limit: int = 1000) -> list[RunState]:
         self._refuse_closed()
@@ -325,13 +342,15 @@ class PairedStore(Store):
     # -- the store itself
 
     def changes(self) -> int:
-        return self._writes
+        return self._writes if self._files is None else hash((self._writes, self._files.changes()))
 
     def leftovers(self, *, now_s: float) -> list[Leftover]:
-        if self._folder is None:
-            return []
-        base = Path(self._folder)
-        return [*of_folder(base, now_s=now_s), *of_artifacts(base / "artifacts", now_s=now_s)]
+        found = [] if self._files is None else list(of_runs(self._files))
+        if self._folder is not None:
+            base = Path(self._folder)
+            found += of_folder(base, now_s=now_s)
+            found += of_artifacts(base / "artifacts", now_s=now_s)
+        return found
 
     def close(self) -> None:
         """Take no more calls; the two stores belong to whoever made them."""

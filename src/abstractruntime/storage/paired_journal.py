@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from abstractruntime.core import times
+from abstractruntime.core.checkpoint import Checkpoint
 from abstractruntime.core.commit import Evidence
 from abstractruntime.core.machine.redo import stands_by
 from abstractruntime.core.models import RunState, StepRecord, StepStatus
@@ -42,8 +43,8 @@ class Group:
 
     @property
     def void(self) -> bool:
-        """Whether the ledger says already that this commit never was."""
-        return kind_of(self.records[-1]) == "voided"
+        """Whether it changes nothing: it says what never was, or that bytes were torn."""
+        return kind_of(self.records[-1]) in ("voided", "torn")
 
 
 # ---- what a record is
@@ -59,6 +60,14 @@ def with_then(record: Record, **then: Any) -> Record:
     """A step's record that also says what its pair's stores would lose."""
     effect = record["effect"]
     return {**record, "effect": {**effect, THEN: {**effect.get(THEN, {}), **then}}}
+
+
+def with_next(record: Record, checkpoint: Checkpoint) -> Record:
+    """The run store drops checkpoints: the ledger has to say how an open step goes on."""
+    for step in checkpoint.open_steps.values():
+        if step.step_id == record["step_id"]:
+            return with_then(record, node=step.next_node, child=step.child)
+    return record
 
 
 def without_then(record: Record) -> Record:
@@ -143,6 +152,12 @@ def groups_above(records: Sequence[Record], revision: int) -> list[Group]:
         replace(group, complete=not marks or group.records[-1].get("last") is True)
         for _, group in sorted(found.items())
     ]
+
+
+def first_of(records: Sequence[Record]) -> int | None:
+    """The lowest revision that one of these records names as its commit's."""
+    named = (revision_of(record) for record in records if not is_evidence(record))
+    return min((revision for revision in named if revision is not None), default=None)
 
 
 def group_at_end(records: Sequence[Record], run: RunState, revision: int) -> list[Group]:

@@ -49,6 +49,8 @@ class Known:
     kernel    the checkpoint as text, where the run store does not give back the right one
     evidence  how many pieces are kept
     numbers   revisions of the records, where the ledger may drop them
+    mark      of the ledger's end as last seen, where the ledger can say it
+    seen      the mark of the run itself as last seen, where the run store can say it
     sure      no commit of this process may be half written
     saving    what the run store was given last: it may have failed and saved it all the same
     """
@@ -60,6 +62,8 @@ class Known:
     kernel: bytes | None = None
     evidence: int = 0
     numbers: Numbers | None = None
+    mark: object = None
+    seen: object = None
     sure: bool = True
     saving: Saving | None = None
 
@@ -68,6 +72,11 @@ class Known:
         self.public, self.revision, self.sure = public, revision + self.edited, True
         if self.numbers is not None:
             self.numbers.grow(records, revision)
+
+    def least(self, stored: int | None, public: str, more: bool) -> int:
+        """The lowest revision to give out when the run is looked at anew; `more` commits came."""
+        same = self.sure and (self.stored, self.public) == (stored, public)
+        return self.revision + (more or not same)
 
     def look_back(self, public: str) -> None:
         """A run store that drops checkpoints and failed: by what it shows now, it has saved."""
@@ -91,6 +100,13 @@ def written_since(records: Sequence[Record], known: Known, revision: int) -> lis
         return groups_above(records, revision)
     rest = [record for record in records[known.numbers.count :] if not is_evidence(record)]
     return one_group(rest, known.revision + 1, known.numbers.count)
+
+
+def at_revision(run: RunState, revision: int, last: Record | None) -> RunState:
+    """The run as of `revision`, its chain ending with the record `last` when given."""
+    assert run.checkpoint is not None
+    head = run.checkpoint.chain_head if last is None else last.get("record_hash")
+    return replace(run, checkpoint=replace(run.checkpoint, revision=revision, chain_head=head))
 
 
 def as_text(value: Any) -> bytes:

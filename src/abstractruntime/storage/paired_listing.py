@@ -9,9 +9,10 @@ from typing import cast
 from abstractruntime.core import times
 from abstractruntime.core.checkpoint import Checkpoint
 from abstractruntime.core.delta import Encoding
-from abstractruntime.core.models import RunState, RunStatus, WaitReason
+from abstractruntime.core.models import RunState, RunStatus, WaitReason, run_from_dict
 from abstractruntime.errors import InvalidTime, UnsupportedByStore
 from abstractruntime.storage.base import QueryableRunStore, RunStore
+from abstractruntime.storage.json_files import JsonFileRunStore
 from abstractruntime.storage.paired_known import copy_of
 
 METHODS = ("list_runs", "list_due_wait_until", "list_children")
@@ -26,6 +27,7 @@ class Listing:
     ) -> None:
         self._runs = runs
         self._checkpoint_of = checkpoint_of
+        self._index = (lambda: runs.index) if isinstance(runs, JsonFileRunStore) else None
         self.missing = [name for name in METHODS if not callable(getattr(runs, name, None))]
 
     def _queryable(self) -> QueryableRunStore:
@@ -60,17 +62,23 @@ class Listing:
     def due(self, now_iso: str, limit: int) -> list[str]:
         """Ids of live runs whose wake time is there, earliest first; InvalidTime."""
         now = times.normal(now_iso, what="now_iso")
+        if self._index is not None:
+            return self._index().due(now, max(limit, 0))
         due = sorted({(wake, run_id) for wake, run_id in self._wakes() if wake <= now})
         return [run_id for _, run_id in due[: max(limit, 0)]]
 
     def next_wake(self) -> str | None:
         """The earliest wake time of a live run."""
+        if self._index is not None:
+            return self._index().next_wake()
         return min((wake for wake, _ in self._wakes()), default=None)
 
-    def waiting_for_children(self) -> list[RunState]:
-        """Runs that wait for a child; they are the store's own objects, to look at only."""
+    def waiting_for_children(self) -> list[str]:
+        """Ids of runs that wait for a child; where there is an index, for one that has ended."""
+        if self._index is not None:
+            return self._index().answered()
         return [
-            raw
+            raw.run_id
             for raw in self._listed(RunStatus.WAITING)
             if raw.waiting is not None and raw.waiting.reason is WaitReason.SUBWORKFLOW
         ]
@@ -78,11 +86,15 @@ class Listing:
     def driven(self, limit: int) -> list[RunState]:
         """Live runs whose checkpoint names a driver, vars left empty."""
         found: list[RunState] = []
-        for raw in self._live():
+        for raw in self._live() if self._index is None else self._index_driven(limit):
             checkpoint = self._checkpoint_of(raw)
             if checkpoint is not None and checkpoint.driver is not None:
                 found.append(copy_of(replace(raw, vars={}), {}, checkpoint))
         return found[: max(limit, 0)]
+
+    def _index_driven(self, limit: int) -> Iterator[RunState]:
+        assert self._index is not None
+        yield from map(run_from_dict, self._index().driven(max(limit, 0)))
 
     def _copied(self, raw: RunState) -> RunState:
         return copy_of(raw, Encoding.of(raw.vars)[1], self._checkpoint_of(raw))

@@ -41,17 +41,20 @@ from abstractruntime.errors import StoreCorrupt
 from abstractruntime.storage.base import LedgerStore, RunStore
 from abstractruntime.storage.in_memory import InMemoryLedgerStore, InMemoryRunStore
 from abstractruntime.storage.json_files import JsonFileRunStore, JsonlLedgerStore
+from abstractruntime.storage.paired_files import Ends, Torn, innermost, torn_note
 from abstractruntime.storage.paired_journal import (
     KEPT_FIELDS,
     Group,
     Numbers,
     Record,
+    first_of,
     group_at_end,
     groups_above,
     is_evidence,
     moment_of,
     not_redone,
     revision_of,
+    with_next,
     with_then,
     without_then,
 )
@@ -59,6 +62,7 @@ from abstractruntime.storage.paired_known import (
     Known,
     Saving,
     as_text,
+    at_revision,
     checkpoint_in,
     copy_of,
     given_out,
@@ -92,6 +96,7 @@ class Looks:
         self._guard = threading.Lock()
         # Ours copy what they are given and give back just that; a user's may do neither.
         self._runs_exact = isinstance(runs, InMemoryRunStore | JsonFileRunStore)
+        self._end = Ends(runs, innermost(ledger))
         self._ledger_exact = isinstance(innermost(ledger), InMemoryLedgerStore | JsonlLedgerStore)
         # A chain hands on what a user's ledger keeps, which may differ from run to run.
         self._ledger_keeps: bool | None = None if innermost(ledger) is ledger else False
@@ -100,10 +105,11 @@ class Looks:
 
     def look(self, run_id: str) -> Loaded | None:
         """The run as it stands; None when unknown. What a crash left half-way is settled first."""
-        raw = self.runs.load(run_id)
+        raw, seen = self._end.load(run_id)
         if raw is None:
             with self._guard:
                 self._known.pop(run_id, None)
+            self._end.refuse_lost_run(run_id)
             return None
         encoding, vars = Encoding.of(raw.vars)
         run = copy_of(raw, vars, checkpoint_in(raw))
@@ -111,12 +117,22 @@ class Looks:
         known = self._known.get(run_id)
         if known is not None:
             known.look_back(public)
-        if known is None or not known.sure or known.stored != _revision(run.checkpoint):
-            return self._examined(run, encoding, public, known)
+        mark = self._end.mark(run_id)
+        unseen = known is None or known.mark != mark
+        if known is None or unseen or not known.sure or known.stored != _revision(run.checkpoint):
+            return self._examined(run, encoding, public, known, mark)
         if public != known.public:
             known.public, known.edited = public, True
             known.revision += 1
+        known.seen = seen
         return given_out(run, encoding, known)
+
+    def revision(self, run_id: str) -> int:
+        """The revision that a look at the run would give, 0 when unknown."""
+        known = self._known.get(run_id)
+        if known is not None and known.sure and self._end.unchanged(run_id, known):
+            return known.revision
+        return 0 if (loaded := self.look(run_id)) is None else _revision(loaded.run.checkpoint) or 0
 
     def checkpoint_of(self, raw: RunState) -> Checkpoint | None:
         """The checkpoint of a run that was listed, without looking whether it is up to date."""
@@ -138,21 +154,23 @@ class Looks:
     # -- the first look at a run in this process
 
     def _examined(
-        self, run: RunState, encoding: Encoding, public: str, known: Known | None
+        self, run: RunState, encoding: Encoding, public: str, known: Known | None, mark: object
     ) -> Loaded:
         stored = run.checkpoint
-        if stored is not None and known is None and self._shows_all(run.run_id, stored):
+        # Torn bytes are set aside first: what of the commit they are of stands is judged then.
+        torn = self._end.torn(run.run_id)
+        if stored is not None and torn is None and self._moved_elsewhere(run.run_id, stored, known):
             edited = stored.digest not in (None, public)
-            known = Known(
-                stored.revision, public, stored.revision + edited, edited, evidence=stored.linked
-            )
+            revision = max(stored.revision + edited, 0 if known is None else known.revision + 1)
+            known = Known(stored.revision, public, revision, edited, None, stored.linked)
+            known.mark = mark
             self._remember(run.run_id, known)
             return given_out(run, encoding, known)
         records = self.ledger.list(run.run_id)
         base, groups, edited = self._base(run, records, public, known)
+        # Whoever loaded the run before this is to be refused, unless only evidence came.
+        least = 0 if known is None else known.least(_revision(stored), public, bool(groups))
         shown = min((group.place for group in groups), default=len(records))
-        # Whoever loaded the run before this is to be refused.
-        least = 0 if known is None else known.revision + 1
         known = Known(
             _revision(stored),
             public,
@@ -161,12 +179,20 @@ class Looks:
             kernel=None if base is stored else as_text(base.to_dict()),
             evidence=sum(map(is_evidence, records)),
             numbers=None if self._ledger_exact else Numbers(shown, base.revision),
+            mark=mark if torn is None else self._end.mark(run.run_id),
         )
         self._remember(run.run_id, known)
         run.checkpoint = base
-        if groups:
-            run, encoding = self._settle(run, encoding, groups, known, len(records) - shown)
+        if groups or torn:
+            written = len(records) - shown
+            run, encoding = self._settle(run, encoding, groups, known, written, torn)
         return given_out(run, encoding, known)
+
+    def _moved_elsewhere(self, run_id: str, stored: Checkpoint, known: Known | None) -> bool:
+        """Whether the run is new to this process, or moved whole by another since it was seen."""
+        later = known is None or stored.revision > (known.stored or 0)
+        whole = known is None or (known.sure and self._ledger_exact)
+        return later and whole and self._shows_all(run_id, stored)
 
     def _shows_all(self, run_id: str, stored: Checkpoint) -> bool:
         """Whether the end of the ledger, read alone, says that the run store has every commit."""
@@ -199,7 +225,7 @@ class Looks:
                 return self._overwritten(run, records, None), [], True
             return stored, groups, stored.digest not in (None, public)
         groups = group_at_end(records, run, 0)
-        if groups and (first := _first_of(records[groups[0].place :])) is not None:
+        if groups and (first := first_of(records[groups[0].place :])) is not None:
             groups = groups_above(records, first - 1)
         shown = records[: min((group.place for group in groups), default=len(records))]
         base = replace(rebuilt(run, shown), digest=public)
@@ -229,6 +255,7 @@ class Looks:
         groups: Sequence[Group],
         known: Known,
         written: int,
+        torn: Torn | None,
     ) -> tuple[RunState, Encoding]:
         """Redo what is complete, void what is not, and save the run as it then is.
 
@@ -239,30 +266,33 @@ class Looks:
         for group in groups:
             if not group.complete:
                 unperformed = group.records
-                run = _at(run, group.revision - 1, None)
+                run = at_revision(run, group.revision - 1, None)
                 break
             unperformed = []
             if not group.void:
                 unperformed = not_redone(run, group)
                 run = redo(run, map(without_then, group.records))
             stand = group.records[: len(group.records) - len(unperformed)]
-            run = _at(run, group.revision, stand[-1] if stand and self._chain else None)
+            run = at_revision(run, group.revision, stand[-1] if stand and self._chain else None)
         # Not before what was redone: by these times it is known that the run shows it.
         now = max([self._clock(), *(moment_of(r) for group in groups for r in group.records)])
         draft = Draft(Loaded(run, encoding))
         draft.absorb()
-        if not unperformed:
+        if not unperformed and torn is None:
             draft.run.updated_at = now
             self._save(draft.run, draft.encoding, known, records=written)
             return draft.run, draft.encoding
-        draft.note(
-            "voided",
-            line_id=new_id(),
-            now=now,
-            revision=groups[-1].revision,
-            step_ids=list(dict.fromkeys(record["step_id"] for record in unperformed)),
-            records=len(unperformed),
-        )
+        if unperformed:
+            draft.note(
+                "voided",
+                line_id=new_id(),
+                now=now,
+                revision=groups[-1].revision,
+                step_ids=list(dict.fromkeys(record["step_id"] for record in unperformed)),
+                records=len(unperformed),
+            )
+        if torn is not None:
+            draft.note("torn", line_id=new_id(), now=now, **torn_note(torn))
         commit = assemble(draft, self._sealer, now=now)
         self._append(commit, known)
         self._save(commit.run, commit.encoding, known, records=written + len(commit.records))
@@ -286,6 +316,7 @@ class Looks:
         known = self._known.get(record.run_id)
         if known is not None:
             known.evidence += 1
+            known.mark = self._end.mark(record.run_id)
             if known.numbers is not None:
                 known.numbers.grow(1, known.revision)
 
@@ -298,7 +329,7 @@ class Looks:
             if not self._ledger_exact:
                 data = self._with_lost(data)
             if known.kernel is not None and data["status"] == "started":
-                data = _with_next(data, commit.checkpoint)
+                data = with_next(data, commit.checkpoint)
             records.append(record_from_dict(data) if self._ledger_exact else own_record(data))
         if not records:
             return
@@ -327,12 +358,13 @@ class Looks:
             # The flow hands its object to the host, which may save it: the mark must be in it.
             run.checkpoint = kernel = replace(kernel, digest=public)
         if self._runs_exact:
-            self.runs.save(replace(run, checkpoint=kernel))
+            known.seen = self._end.save(replace(run, checkpoint=kernel))
             known.stored, known.kernel = kernel.revision, None
         else:
             text = as_text(kernel.to_dict())
             saving = Saving(public, text, kernel.revision, records)
             public = self._save_and_read_back(run, encoding, known, saving)
+        known.mark = self._end.mark(run.run_id)
         known.saved(public, kernel.revision, records)
 
     def _save_and_read_back(
@@ -363,35 +395,5 @@ class Looks:
                 self._known.popitem(last=False)
 
 
-def innermost(ledger: LedgerStore) -> LedgerStore:
-    """The ledger that records end up in, beneath those that only seal them."""
-    while True:
-        inner = getattr(ledger, "inner", None)
-        if inner is None:
-            return ledger
-        ledger = inner
-
-
-def _first_of(records: Sequence[Record]) -> int | None:
-    """The lowest revision that one of these records names as its commit's."""
-    named = (revision_of(record) for record in records if not is_evidence(record))
-    return min((revision for revision in named if revision is not None), default=None)
-
-
-def _at(run: RunState, revision: int, last: Record | None) -> RunState:
-    """The run as of `revision`, its chain ending with the record `last` when given."""
-    assert run.checkpoint is not None
-    head = run.checkpoint.chain_head if last is None else last.get("record_hash")
-    return replace(run, checkpoint=replace(run.checkpoint, revision=revision, chain_head=head))
-
-
 def _revision(checkpoint: Checkpoint | None) -> int | None:
     return None if checkpoint is None else checkpoint.revision
-
-
-def _with_next(record: Record, checkpoint: Checkpoint) -> Record:
-    """The run store drops checkpoints: the ledger has to say how an open step goes on."""
-    for step in checkpoint.open_steps.values():
-        if step.step_id == record["step_id"]:
-            return with_then(record, node=step.next_node, child=step.child)
-    return record

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from abstractruntime.core import times
 from abstractruntime.core.canonical import MAX_DEPTH, encode
@@ -59,6 +59,28 @@ class Row:
         )
 
 
+class Listed(Protocol):
+    """What the questions below look at."""
+
+    @property
+    def status(self) -> str: ...
+    @property
+    def workflow_id(self) -> str: ...
+    @property
+    def wait_reason(self) -> str | None: ...
+    @property
+    def until(self) -> str | None: ...
+    @property
+    def created_at(self) -> str: ...
+    @property
+    def updated_at(self) -> str: ...
+    @property
+    def parent_run_id(self) -> str | None: ...
+
+
+ListedT = TypeVar("ListedT", bound=Listed)
+
+
 def _time(text: str | None) -> str | None:
     """A stored time in normal form; None when it is none, which sorts last and is never due."""
     try:
@@ -68,13 +90,13 @@ def _time(text: str | None) -> str | None:
 
 
 def select_runs(
-    rows: Iterable[Row],
+    rows: Iterable[ListedT],
     *,
     status: RunStatus | None,
     wait_reason: WaitReason | None,
     workflow_id: str | None,
     limit: int,
-) -> list[Row]:
+) -> list[ListedT]:
     """Rows that match all given, newest updated_at first."""
     found = [
         row
@@ -87,7 +109,7 @@ def select_runs(
     return found[: max(limit, 0)]
 
 
-def select_due(rows: Iterable[Row], *, now_iso: str, limit: int) -> list[Row]:
+def select_due(rows: Iterable[ListedT], *, now_iso: str, limit: int) -> list[ListedT]:
     """Rows of waiting runs whose `until` is at or before `now_iso`, earliest first; InvalidTime."""
     now = times.normal(now_iso, what="now_iso")
     due = [
@@ -100,8 +122,8 @@ def select_due(rows: Iterable[Row], *, now_iso: str, limit: int) -> list[Row]:
 
 
 def select_children(
-    rows: Iterable[Row], *, parent_run_id: str, status: RunStatus | None
-) -> list[Row]:
+    rows: Iterable[ListedT], *, parent_run_id: str, status: RunStatus | None
+) -> list[ListedT]:
     """Rows of the runs a parent started, oldest first."""
     found = [
         row
