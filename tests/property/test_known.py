@@ -101,3 +101,22 @@ def test_a_void_record_of_a_chained_ledger_is_no_visit(tmp_path: Path) -> None:
         at = made.state(run_id).checkpoint
         assert at is not None
         assert at.visits["n0"] == 2
+
+
+@pytest.mark.xfail(
+    strict=True, reason="what the host put back without its checkpoint looks like half a commit"
+)
+def test_a_rewind_that_drops_the_checkpoint_voids_no_record_in_the_next_process(
+    tmp_path: Path,
+) -> None:
+    with world("plain", tmp_path) as made:
+        run_id = made.runtime.start(workflow=made.programs.get("work"))
+        made.tick(run_id, "work", False)
+        run = made.state(run_id)
+        run.status, run.current_node, run.output = RunStatus.RUNNING, "n0", None
+        run.checkpoint = None
+        made.runtime.run_store.save(run)
+        made.begin()
+        made.state(run_id)
+        said = made.log(made.store.list_records(run_id))
+        assert said[:2] == [("step completed", "n0", 1), ("completed", "end", 1)]
