@@ -20,7 +20,8 @@ from tests.faults.ten_steps import KINDS, Place
 from tests.faults.traced import needs_strace, traced
 
 SEED = 20263
-pytestmark = needs_strace
+# Many processes, one after the other: on a busy machine they wait longer than they work.
+pytestmark = [needs_strace, pytest.mark.timeout(90)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -31,6 +32,7 @@ def test_after_a_power_cut_what_was_acknowledged_is_there_and_the_run_ends(
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", KINDS)
 def test_after_any_of_a_thousand_power_cuts_what_was_acknowledged_is_there(
     kind: str, quick_path: Path

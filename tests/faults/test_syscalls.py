@@ -21,7 +21,8 @@ from tests.faults.traced import CHANGING, Call, Ended, needs_strace, traced
 READING = "pread64,read,lseek,fstat,newfstatat"
 FILLING = ("openat", "write", "pwrite64", "fsync", "fdatasync", "ftruncate", "rename", "mkdir")
 FAULTS = ("SIGKILL", "EIO", "ENOSPC")
-pytestmark = needs_strace
+# Many processes, one after the other: on a busy machine they wait longer than they work.
+pytestmark = [needs_strace, pytest.mark.timeout(90)]
 
 
 @pytest.mark.parametrize(("kind", "stride"), [("sqlite", 61), ("files", 31)])
@@ -32,6 +33,7 @@ def test_a_fault_at_some_system_calls_loses_and_repeats_nothing(
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fault_at_any_system_call_loses_and_repeats_nothing(
@@ -41,6 +43,7 @@ def test_a_fault_at_any_system_call_loses_and_repeats_nothing(
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "kind",
     [
