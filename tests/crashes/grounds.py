@@ -30,6 +30,8 @@ PAIRS = ("pair", "files", "plain", "forgetful", "minimal", "linked")
 drops checkpoints, of one whose ledger drops all that the api does not name, too, and of that with a
 chain over it."""
 
+RUN_VERBS = ("save", "load")
+FILE_VERBS = ("save_marked", "load_marked")
 LEDGER_VERBS = ("append", "append_many", "list")
 
 API_FIELDS = tuple(field.name for field in fields(StepRecord))[:16]
@@ -62,7 +64,7 @@ def _pair(runs: RunStore, ledger: LedgerStore, inner: LedgerStore, options: Any)
     @contextmanager
     def process(fuse: Fuse, clock: VirtualClock) -> Iterator[Store]:
         unwire: list[Callable[[], None]] = [
-            fuse.wire(runs, "save", "load"),
+            fuse.wire(runs, *(FILE_VERBS if isinstance(runs, JsonFileRunStore) else RUN_VERBS)),
             fuse.wire(inner, *verbs),
         ]
         try:

@@ -152,7 +152,7 @@ def clean(ground: Ground, workflow: Workflow) -> tuple[Any, list[str]]:
     return trial.output, trial.fuses[0].calls
 
 
-READS = frozenset({"load", "list", "list_records", "list_messages", "list_evidence"})
+READS = frozenset({"load", "load_marked", "list", "list_records", "list_messages", "list_evidence"})
 
 
 def every_point(calls: list[str], *, stride: int = 1, reads: bool = True) -> Iterator[Point]:

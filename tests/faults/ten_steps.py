@@ -170,10 +170,14 @@ def _skip_fsync(of: Callable[[int], bool]) -> Callable[[], None]:
 
 
 def _write_in_place() -> None:
-    def write(path: Path, data: bytes) -> None:
+    def write(
+        path: Path, data: bytes, *, ready: Callable[[os.stat_result], None] | None = None
+    ) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.write(descriptor, data)
         os.fsync(descriptor)
+        if ready is not None:
+            ready(os.fstat(descriptor))
         os.close(descriptor)
 
     json_files.write_whole = write

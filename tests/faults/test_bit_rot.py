@@ -95,14 +95,14 @@ def flip_all(place: Place, run_id: str, before: Look, flips: Iterator[Flip]) -> 
     """
     accepted = UNBOUND if place.kind == "sqlite" else ()
     verdicts, silent = Counter[str](), []
-    files = {path: path.read_bytes() for path in place.disk.iterdir()}
+    files = {path: path.read_bytes() for path in place.disk.iterdir() if path.is_file()}
     for flip in flips:
         hit = flip()
         verdicts[found := verdict(place, run_id, before)] += 1
         if found.startswith(("silent", "untyped")) and not found.startswith(accepted):
             silent.append(f"{found}: {hit}")
         for path in place.disk.iterdir():
-            if path not in files:
+            if path not in files and path.is_file():
                 path.unlink()
         for path, content in files.items():
             path.write_bytes(content)

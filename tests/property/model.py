@@ -182,6 +182,7 @@ class Model:
         entry = (run.node, run.visits[run.node])
         if entry not in run.steps:
             run.rewound = False
+            self._leave(run)
             return False
         before, status, result = run.steps[entry]
         if (before, status) == (effect, "completed"):
@@ -193,6 +194,14 @@ class Model:
             run.visits[run.node] = 1 + max(v for node, v in run.trail if node == run.node)
             run.log.append(("diverged", run.visits[run.node]))
         return False
+
+    def _leave(self, run: Run) -> None:
+        """From here on no visit is counted under a number that is in the trail."""
+        visit = run.visits[run.node]
+        for node, known in run.trail:
+            run.visits[node] = max(run.visits.get(node, 0), known)
+        if run.visits[run.node] != visit:
+            run.visits[run.node] += 1
 
     def _perform(self, run: Run, stage: str, effect: Any, after: str, limit: float) -> None:
         node, visit = run.node, run.visits[run.node]
