@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.aftermath import Count, Untyped
+from tests.faults.aftermath import Count
 from tests.faults.ten_steps import KINDS, Place
 from tests.faults.traced import CHANGING, Call, Ended, needs_strace, traced
 
@@ -44,18 +44,7 @@ def test_a_fault_at_any_system_call_loses_and_repeats_nothing(
 
 @pytest.mark.faults
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(
-            "sqlite",
-            marks=pytest.mark.xfail(
-                strict=True, raises=Untyped, reason="a failed stat of its folder is an OSError"
-            ),
-        ),
-        "files",
-    ],
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_error_at_any_read_loses_and_repeats_nothing(kind: str, quick_path: Path) -> None:
     sweep(kind, quick_path, ["EIO"], READING, stride=1)
 
