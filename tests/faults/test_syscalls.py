@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.aftermath import Count
+from tests.faults.aftermath import Count, Untyped
 from tests.faults.ten_steps import KINDS, Place
 from tests.faults.traced import CHANGING, Call, Ended, needs_strace, traced
 
