@@ -27,7 +27,7 @@ def raw_rate_at(at: Path, level: str, count: int) -> float:
     for statement in (
         "PRAGMA journal_mode = wal",
         f"PRAGMA synchronous = {level}",
-        "PRAGMA wal_autocheckpoint = 4000",
+        "PRAGMA wal_autocheckpoint = 1000",
         "CREATE TABLE row (id TEXT PRIMARY KEY, text TEXT)",
         "CREATE TABLE line (id INTEGER PRIMARY KEY, text TEXT)",
         "INSERT INTO row VALUES ('a', '')",

@@ -41,9 +41,8 @@ LEVELS: Final = {"power": 2, "process": 1}
 _DIALECT: Final = "sqlite"
 _WRITER_CACHE_KIB: Final = 16_384
 _READER_CACHE_KIB: Final = 4_096
-# A checkpoint stalls the commit that meets it for milliseconds, hardly longer with four times
-# SQLite's own number of pages; opening after a crash reads at most these 16 MB.
-_WAL_PAGES: Final = 4000
+# While the WAL file grows each sync writes its new size as well: it is to be used anew soon.
+_WAL_PAGES: Final = 1000
 _WAL_BYTES: Final = 64 * 1024 * 1024
 
 
