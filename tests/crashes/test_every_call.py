@@ -12,6 +12,9 @@ from tests.crashes.grounds import ATOMIC, PAIRS, ground
 from tests.crashes.invoice import invoices
 from tests.crashes.trial import clean, every_point, survey
 
+# Hundreds of crashes each: seconds on a quiet machine, not on a busy one.
+pytestmark = pytest.mark.timeout(90)
+
 
 def is_save(name: str) -> bool:
     """Whether the call gives a run store a run; files have a verb of their own for it."""
