@@ -17,6 +17,7 @@ from abstractruntime.core.models import (
     WaitReason,
     WaitState,
 )
+from abstractruntime.core.options import Retry, durable
 from abstractruntime.core.spec import WorkflowSpec
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ __all__ = [
     "JsonlLedgerStore",
     "NoRetryPolicy",
     "QueryableRunStore",
+    "Retry",
     "RetryPolicy",
     "RunState",
     "RunStatus",
@@ -113,6 +115,7 @@ __all__ = [
     "compute_artifact_id",
     "compute_idempotency_key",
     "create_scheduled_runtime",
+    "durable",
     "get_artifact_id",
     "is_artifact_ref",
     "open_store",

@@ -9,7 +9,7 @@
     ├── Refused                       the run is not where the caller thinks: look, then decide
     │   ├── NotWaiting  WaitKeyMismatch  StaleAnswer  ChoiceRefused
     │   ├── NotReopenable  RunEnded  DuplicateRun
-    │   └── EffectMismatch
+    │   └── EffectMismatch  NeedsResolve  RunPaused
     ├── Contended                     somebody else moved first: safe to try again
     │   └── RevisionConflict  RunBusy  StoreBusy
     ├── StoreFault                    the store or its medium
@@ -17,7 +17,8 @@
     │   └── StoreCorrupt  StoreTooNew  UnsupportedByStore
     └── EffectFault                   raised *by* handlers to say how to go on
         ├── RetryableError            try again, maybe after `retry_after` seconds
-        └── TerminalError             do not try again
+        ├── TerminalError             do not try again
+        └── OutcomeUnknown            nobody knows whether it was performed
 
 Each answers: what happened, where (run, node, visit, path), recorded against found, how to mend it.
 An error whose text api users match begins with that text; the rest are attributes.
@@ -199,6 +200,18 @@ class EffectMismatch(Refused, ValueError):
     fix = "let the key depend on the payload, or keep the payload equal"
 
 
+class NeedsResolve(Refused, ValueError):
+    """The run waits for somebody's word on an outcome nobody knows: no answer can give it."""
+
+    code = "AR1209"
+    fix = "say what became of it: runtime.resolve(run_id, outcome=…), or `abstractruntime resolve`"
+
+
+class RunPaused(Refused, ValueError):
+    code = "AR1210"
+    fix = "unpause the run first"
+
+
 # ---- contended: somebody else moved first
 
 
@@ -291,3 +304,7 @@ class RetryableError(EffectFault):
 
 class TerminalError(EffectFault):
     """Do not try the effect again."""
+
+
+class OutcomeUnknown(EffectFault):
+    """It may have been performed or not: an `at_most_once` step is resolved, not tried again."""

@@ -46,6 +46,8 @@ CODES = {
     "AR1206": "RunEnded",
     "AR1207": "DuplicateRun",
     "AR1208": "EffectMismatch",
+    "AR1209": "NeedsResolve",
+    "AR1210": "RunPaused",
     "AR1300": "Contended",
     "AR1301": "RevisionConflict",
     "AR1302": "RunBusy",
@@ -77,6 +79,8 @@ BUILTINS = {
     "RunEnded": ValueError,
     "DuplicateRun": ValueError,
     "EffectMismatch": ValueError,
+    "NeedsResolve": ValueError,
+    "RunPaused": ValueError,
 }
 FAULTS: dict[str, type[RuntimeFault]] = {
     name: value

@@ -83,7 +83,19 @@ def test_an_effect_types_name_is_plain_text() -> None:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        (Effect, {"type": REQUIRED, "payload": "made", "result_key": None}),
+        (
+            Effect,
+            {
+                "type": REQUIRED,
+                "payload": "made",
+                "result_key": None,
+                "delivery": None,
+                "retry": None,
+                "timeout_s": None,
+                "total_timeout_s": None,
+                "heartbeat_s": None,
+            },
+        ),
         (
             StepPlan,
             {"node_id": REQUIRED, "effect": None, "next_node": None, "complete_output": None},

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, overload
 from abstractruntime.authoring.edges import Edge, NodeEdges, edges_of, read_edges
 from abstractruntime.authoring.plans import Plan
 from abstractruntime.core.models import RunState, StepPlan
+from abstractruntime.core.options import durable
 from abstractruntime.core.spec import RunContext, WorkflowSpec
 from abstractruntime.errors import InvalidPlan, InvalidWorkflow
 
@@ -120,15 +121,21 @@ class Workflow:
 
     @overload
     def function(
-        self, function: None = None, /, *, name: str | None = None
+        self, function: None = None, /, *, name: str | None = None, **options: Any
     ) -> Callable[[F], F]: ...
 
     def function(
-        self, function: F | None = None, /, *, name: str | None = None
+        self, function: F | None = None, /, *, name: str | None = None, **options: Any
     ) -> F | Callable[[F], F]:
-        """Make the decorated function, sync or async, one that `call` effects may name."""
+        """Make the decorated function, sync or async, one that `call` effects may name.
+
+        `options` say how it is performed wherever it is called, as in `core.options.durable`:
+        delivery, retry, timeout_s, total_timeout_s, heartbeat_s, reconcile.
+        """
 
         def register(function: F) -> F:
+            if options:
+                durable(**options)(function)
             own_name = self._name(function, name, self._functions, "function")
             self._functions[own_name] = function
             self._function_names[function] = own_name

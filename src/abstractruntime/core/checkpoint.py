@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field, fields
 from typing import Any
 
+from abstractruntime.core.options import bare
 from abstractruntime.core.times import normal
 from abstractruntime.core.values import value
 
@@ -53,7 +54,9 @@ class OpenStep:
 
     `opened` is the revision whose commit holds its first STARTED record; `wake_at` is set between
     attempts, when `attempt` is the one that is due then. `child` names a sync child it drives,
-    `salt` is that of the payload's commitment.
+    `salt` is that of the payload's commitment. `unknown` says why nobody knows whether the last
+    attempt was performed; `progress` is what its handler last told of itself, `first_at` when the
+    first attempt of a step that is bounded in all began.
     """
 
     step_id: str
@@ -68,17 +71,18 @@ class OpenStep:
     wake_at: str | None = None
     child: str | None = None
     salt: str | None = None
+    unknown: str | None = None
+    progress: Any = None
+    first_at: str | None = None
+    branch: str = MAIN
 
     def to_dict(self, *, payload: bool = True) -> dict[str, Any]:
         """Its JSON form; without `payload` for stores that find it in the STARTED record."""
-        effect = self.effect
         data: dict[str, Any] = {
             "step_id": self.step_id,
             "node_id": self.node_id,
             "visit": self.visit,
-            "effect": effect
-            if payload
-            else {"type": effect["type"], "result_key": effect["result_key"]},
+            "effect": self.effect if payload else bare(self.effect),
             "key": self.key,
             "started_at": self.started_at,
             "opened": self.opened,
@@ -93,6 +97,14 @@ class OpenStep:
             data["child"] = self.child
         if self.salt is not None:
             data["salt"] = self.salt
+        if self.unknown is not None:
+            data["unknown"] = self.unknown
+        if self.progress is not None:
+            data["progress"] = self.progress
+        if self.first_at is not None:
+            data["first_at"] = self.first_at
+        if self.branch != MAIN:
+            data["branch"] = self.branch
         return data
 
     @classmethod
@@ -125,6 +137,29 @@ _OPEN_WAIT = tuple(f.name for f in fields(OpenWait))
 
 
 @value
+class Terms:
+    """Under which terms a run moves, where any were set.
+
+    paused    {"at", "actor", "reason", "cause"}: nobody moves the run until it is unpaused
+    deadline  the run fails when it has not ended by then
+    """
+
+    paused: dict[str, Any] | None = None
+    deadline: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _TERMS if getattr(self, name) is not None}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Terms:
+        return cls(**{name: data[name] for name in _TERMS if name in data})
+
+
+_TERMS = tuple(f.name for f in fields(Terms))
+NO_TERMS = Terms()
+
+
+@value
 class Checkpoint:
     """The kernel fields of a run as of `revision` (0: never committed).
 
@@ -135,6 +170,7 @@ class Checkpoint:
     linked     how many pieces of evidence the ledger already links
     digest     of the public fields, for stores a host writes to directly
     queued_at  schedulers move the run from then on, though nothing else wakes it
+    terms      under which the run moves
     """
 
     revision: int = 0
@@ -152,10 +188,18 @@ class Checkpoint:
     evidence: int = 0
     digest: str | None = field(default=None, compare=False)
     queued_at: str | None = None
+    terms: Terms = field(default_factory=lambda: NO_TERMS)
 
     def wake_at(self, until: str | None) -> str | None:
-        """When the run is due to be moved by a clock: its wait's `until`, a retry, its queue."""
+        """When the run is due to be moved by a clock: its wait's `until`, a retry, its queue, its
+        deadline; never while it is paused."""
         earliest = self.queued_at
+        if self.terms is not NO_TERMS:
+            if self.terms.paused is not None:
+                return None
+            deadline = self.terms.deadline
+            if deadline is not None and (earliest is None or deadline < earliest):
+                earliest = deadline
         if until is not None:
             until = normal(until, what="waiting.until")
             earliest = until if earliest is None else min(earliest, until)
@@ -195,6 +239,8 @@ class Checkpoint:
                 data[name] = value
         if self.linked:
             data["linked"] = self.linked
+        if self.terms is not NO_TERMS and self.terms != NO_TERMS:
+            data["terms"] = self.terms.to_dict()
         return data
 
     @classmethod
@@ -226,6 +272,7 @@ class Checkpoint:
             evidence=data.get("evidence", 0),
             digest=data.get("digest"),
             queued_at=data.get("queued_at"),
+            terms=NO_TERMS if not data.get("terms") else Terms.from_dict(data["terms"]),
         )
 
     @classmethod

@@ -12,6 +12,7 @@ from typing import Any
 from abstractruntime.core._defaults import new_id
 from abstractruntime.core._defaults import utc_now_iso as utc_now
 from abstractruntime.core.checkpoint import Checkpoint
+from abstractruntime.core.options import Retry
 
 __all__ = [
     "Effect",
@@ -76,11 +77,21 @@ def type_name(effect_type: EffectType | str) -> str:
 
 @dataclass(frozen=True)
 class Effect:
-    """A request to the outside world as data; its result goes to the dotted `result_key`."""
+    """A request to the outside world as data; its result goes to the dotted `result_key`.
+
+    The rest says how it is performed; what is not said, the registered function or handler and
+    then the effect policy say. `delivery`: see core.options.Delivery. Seconds: `timeout_s` for one
+    attempt, `total_timeout_s` for all of them, `heartbeat_s` between two signs of life.
+    """
 
     type: EffectType | str
     payload: dict[str, Any] = field(default_factory=dict)
     result_key: str | None = None
+    delivery: str | None = None
+    retry: Retry | None = None
+    timeout_s: float | None = None
+    total_timeout_s: float | None = None
+    heartbeat_s: float | None = None
 
 
 @dataclass(frozen=True)

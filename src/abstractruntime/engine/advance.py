@@ -14,7 +14,8 @@ import math
 import traceback
 from collections.abc import Callable
 
-from abstractruntime.core.checkpoint import MAIN, Driver
+from abstractruntime.core.checkpoint import MAIN, NO_TERMS, Driver
+from abstractruntime.core.commit import Commit
 from abstractruntime.core.machine import ends
 from abstractruntime.core.machine.assemble import assemble
 from abstractruntime.core.machine.draft import Draft
@@ -22,10 +23,10 @@ from abstractruntime.core.machine.plan import Finish, Goto, Planned, check
 from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import RunState, RunStatus
 from abstractruntime.core.spec import WorkflowSpec
-from abstractruntime.engine import children, perform, recalls
+from abstractruntime.engine import children, perform, recalls, settle
 from abstractruntime.engine.liveness import is_live
 from abstractruntime.engine.load import load_draft
-from abstractruntime.engine.requests import Flow, Read
+from abstractruntime.engine.requests import Flow, Read, Transact
 from abstractruntime.engine.settings import CHILD_STEPS, MAX_MOVES, MAX_NESTED, MAX_WEIGHT, Settings
 from abstractruntime.errors import (
     EffectMismatch,
@@ -72,7 +73,7 @@ def advance_if_due(
 ) -> Flow[RunState | None]:
     """As `advance`, impatient and without limit; None when nothing was committed."""
     draft = yield from load_draft(settings, run_id)
-    if draft.parked:
+    if draft.parked and draft.terms.deadline is None:
         return None  # its host has moved it meanwhile
     mover = Mover(settings, draft, find(draft.run.workflow_id), me, math.inf, patient=False)
     run = yield from mover.move()
@@ -99,7 +100,7 @@ class Mover:
         self.patient = patient
         self.depth = depth
         self.calls = 0
-        self.pending: list[perform.Done] = []
+        self.pending: list[settle.Done] = []
         self.recorded: recalls.Recorded | None = None
         self.committed = False
         self._writing = False
@@ -129,11 +130,15 @@ class Mover:
 
     def _move(self) -> Flow[RunState]:
         self.refuse_if_busy()
+        if self.draft.terms is not NO_TERMS and self._held_by_terms():
+            return (yield from self.stop())
         if self.run.status is RunStatus.WAITING and not (yield from children.unblock(self)):
             return (yield from self.stop())
         while True:
             draft = self.draft
             if draft.run.status is not RunStatus.RUNNING:
+                return (yield from self.stop())
+            if draft.terms is not NO_TERMS and self._held_by_terms():
                 return (yield from self.stop())
             if draft.open_steps:
                 if not (yield from perform.perform_open(self, draft.open_steps[MAIN])):
@@ -155,6 +160,30 @@ class Mover:
                 run_id=self.run.run_id,
                 driver=driver.to_dict(),
             )
+
+    def _held_by_terms(self) -> bool:
+        """Whether the run's terms keep it from being moved; one past its deadline fails here."""
+        draft = self.draft
+        if draft.run.status in ENDED:
+            return False
+        if draft.terms.paused is not None:
+            if draft.run.status is RunStatus.RUNNING and not draft.wakes and not self.bounded:
+                draft.queued_at = self.now()  # whoever moved it goes on by itself
+            return True
+        deadline = draft.terms.deadline
+        if deadline is None or self.now() < deadline:
+            return False
+        ends.overdue(draft, deadline, now=self.at, line_id=self.settings.new_id())
+        return True
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a host moves the run, so many node calls at a time."""
+        return self.max_steps != math.inf
+
+    def moved(self) -> Moved:
+        """What to raise when the draft is fresh and the step at hand is gone."""
+        return Moved()
 
     def descend(self, run_id: str, find: Find) -> Flow[RunState]:
         """Move a run that this one awaits, as the same driver; one too deep is left as it is."""
@@ -280,6 +309,21 @@ class Mover:
         self.committed = True
         settings.hooks.committed(commit)
 
+    def transact(self, request: Transact, written: list[Commit]) -> Flow[None]:
+        """Have the step performed inside a transaction; `written` holds the commit, if there was
+        one. Moved: it missed, and nothing of it was written."""
+        self._writing = True
+        try:
+            yield request
+        except RevisionConflict:
+            self._writing = False
+            yield from self._reload()
+            raise Moved from None
+        self._writing = False
+        if written:
+            self.committed = True
+            self.settings.hooks.committed(written[0])
+
     def stop(self) -> Flow[RunState]:
         """Commit what is open and let go of the run."""
         draft = self.draft
@@ -297,11 +341,11 @@ class Mover:
         self.draft = yield from load_draft(self.settings, self.run.run_id)
         self.recorded = None
         for done in pending:
-            found = self.draft.open_steps.get(MAIN)
+            found = self.draft.open_steps.get(done.step.branch)
             if found is not None and found.step_id == done.step.step_id:
-                perform.apply_again(self, found, done)
+                settle.apply_again(self, found, done)
             else:
-                yield from perform.keep_evidence(self, done.step, done.outcome)
+                yield from settle.keep_evidence(self, done.step, done.outcome)
                 self.draft.evidence += 1
 
     def _rescue(self) -> Flow[None]:

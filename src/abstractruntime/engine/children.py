@@ -19,6 +19,7 @@ from abstractruntime.engine.effects import StartChild
 from abstractruntime.engine.outcome import EffectOutcome
 from abstractruntime.engine.requests import Flow, Read
 from abstractruntime.engine.settings import MAX_NESTED, Settings
+from abstractruntime.engine.settle import Done, apply
 from abstractruntime.errors import RunBusy, UnknownRun, UnknownWorkflow
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def begin(mover: Mover, planned: Planned, key: str, decision: StartChild) -> Flo
     if decision.wait and mover.depth >= MAX_NESTED:
         said = EffectOutcome.failed(f"Subworkflows nest deeper than {MAX_NESTED}")
         open_step = perform.intend(mover, planned, key)
-        perform.apply(mover, perform.Done(open_step, said, final=True))
+        apply(mover, Done(open_step, said, final=True))
         return
     child_id = child_id_of(run.run_id, draft.generation, run.current_node, draft.visit())
     spec = _spec(mover.settings, decision.workflow_id)
@@ -56,12 +57,11 @@ def begin(mover: Mover, planned: Planned, key: str, decision: StartChild) -> Flo
         yield from drive_open(mover, open_step)
         return
     said = EffectOutcome.completed({"sub_run_id": child_id, "async": True})
-    perform.apply(mover, perform.Done(open_step, said, final=True))
+    apply(mover, Done(open_step, said, final=True))
 
 
 def drive_open(mover: Mover, open_step: OpenStep) -> Flow[None]:
     """Drive the sync child of an open step; the step completes, fails or waits with it."""
-    from abstractruntime.engine import perform
 
     child_id = open_step.child
     assert child_id is not None
@@ -69,7 +69,7 @@ def drive_open(mover: Mover, open_step: OpenStep) -> Flow[None]:
     if child.status in ENDED:
         message = yield from _message(mover, wait_key_of(child_id), child)
         mover.draft.consumed.append(message.message_id)
-        perform.apply(mover, perform.Done(open_step, _outcome(child), final=True))
+        apply(mover, Done(open_step, _outcome(child), final=True))
         return
     waiting = WaitState(
         reason=WaitReason.SUBWORKFLOW,
@@ -83,7 +83,7 @@ def drive_open(mover: Mover, open_step: OpenStep) -> Flow[None]:
         },
     )
     said = EffectOutcome.waiting(waiting)
-    perform.apply(mover, perform.Done(open_step, said, final=True))
+    apply(mover, Done(open_step, said, final=True))
 
 
 def unblock(mover: Mover) -> Flow[bool]:

@@ -13,11 +13,12 @@ from typing import Any, Protocol
 from abstractruntime.core.canonical import decode
 from abstractruntime.core.checkpoint import MAIN
 from abstractruntime.core.models import Effect, EffectType, RunState, type_name
+from abstractruntime.core.options import Declared, declared_by
 from abstractruntime.core.spec import WorkflowSpec
 from abstractruntime.core.values import value
-from abstractruntime.engine.outcome import EffectHandler, EffectOutcome, StepContext
+from abstractruntime.engine.outcome import EffectHandler, EffectOutcome, Intent, StepContext
 from abstractruntime.engine.requests import Spawn
-from abstractruntime.errors import RetryableError, TerminalError
+from abstractruntime.errors import OutcomeUnknown, RetryableError, TerminalError
 
 
 @value
@@ -46,21 +47,30 @@ class Perform:
     """The decision to perform something outside: `function(*arguments)` by `handler` rules.
 
     `touches_vars`: it is given the run and may change its vars. `wants_step`: and the StepContext.
+    `declared`: how it says it is performed.
     """
 
     invoke: Callable[[RunState, Effect, str | None, StepContext | None], Any]
     awaits: bool
     touches_vars: bool = True
     wants_step: bool = False
+    declared: Declared | None = None
 
 
 @value
 class Raised:
-    """An attempt that ended with an exception: what to write and whether to try again."""
+    """An attempt that ended with an exception: what to write and whether to try again.
+
+    `kinds` names its type and those above it, `retryable` that the handler asked for another try,
+    `unknown` that the handler cannot tell whether it was performed.
+    """
 
     error: str
     retry: bool = True
     retry_after: float | None = None
+    kinds: tuple[str, ...] = ()
+    retryable: bool = False
+    unknown: bool = False
 
 
 Decision = EffectOutcome | StartChild | Perform
@@ -115,7 +125,7 @@ def _performer(handler: EffectHandler) -> Perform:
 
     call = getattr(handler, "__call__", handler)  # noqa: B004
     awaits = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
-    return Perform(invoke, awaits, wants_step=wants_step)
+    return Perform(invoke, awaits, wants_step=wants_step, declared=declared_by(handler))
 
 
 def _arity(handler: EffectHandler) -> tuple[bool, bool]:
@@ -141,6 +151,7 @@ def attempt(
     text: bytes,
     next_node: str | None,
     step: StepContext | None,
+    branch: str = MAIN,
 ) -> Spawn:
     """The request of one attempt. The handler gets a payload of its own."""
     request = Effect(_TYPES.get(effect["type"], effect["type"]), decode(text), effect["result_key"])
@@ -153,7 +164,7 @@ def attempt(
             except Exception as error:
                 return _raised(error)
 
-        return Spawn(MAIN, make_later, True)
+        return Spawn(branch, make_later, True)
 
     def make() -> EffectOutcome | Raised:
         try:
@@ -161,7 +172,7 @@ def attempt(
         except Exception as error:
             return _raised(error)
 
-    return Spawn(MAIN, make, False)
+    return Spawn(branch, make, False)
 
 
 def _checked(outcome: Any) -> EffectOutcome | Raised:
@@ -175,8 +186,37 @@ def _checked(outcome: Any) -> EffectOutcome | Raised:
 
 def _raised(error: Exception) -> Raised:
     text = f"Effect handler raised exception: {error}"
+    kinds = tuple(kind.__name__ for kind in type(error).__mro__[:-2])
     if isinstance(error, TerminalError):
         return Raised(text, retry=False)
     if isinstance(error, RetryableError):
-        return Raised(text, retry_after=error.retry_after)
-    return Raised(text)
+        return Raised(text, retry_after=error.retry_after, kinds=kinds, retryable=True)
+    return Raised(text, kinds=kinds, unknown=isinstance(error, OutcomeUnknown))
+
+
+def reconciliation(reconcile: Callable[..., Any], intent: Intent) -> Spawn:
+    """The request to ask a handler what became of a step; its answer is an EffectOutcome, None, or
+    the text of what it raised."""
+    if inspect.iscoroutinefunction(reconcile):
+
+        async def ask_later() -> Any:
+            try:
+                return _reconciled(await reconcile(intent))
+            except Exception as error:
+                return f"{type(error).__name__}: {error}"
+
+        return Spawn(MAIN, ask_later, True)
+
+    def ask() -> Any:
+        try:
+            return _reconciled(reconcile(intent))
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+
+    return Spawn(MAIN, ask, False)
+
+
+def _reconciled(said: Any) -> Any:
+    if said is None or (isinstance(said, EffectOutcome) and said.status in ("completed", "failed")):
+        return said
+    return f"{type(said).__name__} is no EffectOutcome that is completed or failed, and not None"

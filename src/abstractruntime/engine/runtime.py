@@ -20,6 +20,7 @@ from abstractruntime.engine.drive import adrive, drive
 from abstractruntime.engine.effects import EffectRegistry
 from abstractruntime.engine.entropy import new_id, salt
 from abstractruntime.engine.hooks import Hooks
+from abstractruntime.engine.interventions import Interventions
 from abstractruntime.engine.liveness import begin, end
 from abstractruntime.engine.operations.cancel import cancel
 from abstractruntime.engine.operations.edit import edit_vars, restore
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Runtime:
+class Runtime(Interventions):
     """Runs workflows durably on a store.
 
     Give `store` (see open_store) or the api's `run_store` and `ledger_store`. `functions` are what
@@ -323,7 +324,7 @@ class Runtime:
     # -- flows
 
     @cached_property
-    def _settings(self) -> Settings:
+    def _settings(self) -> Settings:  # type: ignore[override]
         return Settings(
             effects=self._effects,
             policy=self._effect_policy,
@@ -335,6 +336,7 @@ class Runtime:
             new_id=new_id,
             limits=self._config.to_limits_dict,
             journals_vars=Capability.ATOMIC not in self._store.capabilities,
+            transactional=Capability.TRANSACTIONAL in self._store.capabilities,
         )
 
     def _start(

@@ -31,7 +31,8 @@ class Settings:
 
     `limits` gives the _limits that new runs start with; `new_id` makes ids of records and steps.
     `journals_vars`: what handlers change in vars stands in their records too, for stores that may
-    have to redo a commit from its records.
+    have to redo a commit from its records. `transactional`: the store lets handlers write rows of
+    their own with a step.
     """
 
     effects: EffectRegistry
@@ -44,6 +45,7 @@ class Settings:
     new_id: Callable[[], str]
     limits: Callable[[], dict[str, Any]]
     journals_vars: bool
+    transactional: bool
 
     def now(self) -> str:
         """The runtime's clock."""

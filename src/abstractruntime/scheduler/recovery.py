@@ -8,10 +8,11 @@ from abstractruntime.storage.base import Store
 
 
 def orphaned(store: Store, *, limit: int = 1000) -> list[str]:
-    """Ids of live runs whose checkpoint names a driver that is dead."""
+    """Ids of live runs that are not paused and whose checkpoint names a driver that is dead."""
     found = []
     for run in store.list_driven(limit=limit):
-        driver = None if run.checkpoint is None else run.checkpoint.driver
+        at = run.checkpoint
+        driver = None if at is None or at.terms.paused is not None else at.driver
         if driver is not None and run.status not in ENDED and not is_live(driver):
             found.append(run.run_id)
     return found

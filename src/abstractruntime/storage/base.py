@@ -7,12 +7,13 @@ Whoever implements `Store` proves it with `abstractruntime.testing.StoreContract
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from abstractruntime.core.commit import Commit, Evidence, Loaded, Message
 from abstractruntime.core.models import RunState, RunStatus, StepRecord, WaitReason
+from abstractruntime.errors import UnsupportedByStore
 
 if TYPE_CHECKING:
     from abstractruntime.storage.artifacts import ArtifactStore
@@ -88,8 +89,21 @@ class Capability(str, Enum):
     """Runs can be listed: list_runs, list_due, list_children."""
     SHARED_CLOCK = "shared_clock"
     """The store has a clock of its own that all its users share."""
+    TRANSACTIONAL = "transactional"
+    """A handler's own rows can be committed with its step."""
     QUICK_READS = "quick_reads"
     """A read never waits for a write and may run on an event loop."""
+
+
+class Transaction(Protocol):
+    """The open transaction that a transactional step's handler writes its own rows in."""
+
+    @property
+    def late(self) -> bool:
+        """Whether its time is over: nothing of it will be committed."""
+
+    def execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
+        """Run one statement of the store's SQL; its rows. Not BEGIN, COMMIT or the like."""
 
 
 class Handle(Protocol):
@@ -158,6 +172,15 @@ class Store(ABC):
     def commit(self, commit: Commit) -> None:
         """Write `commit`; durable on return. Raises what `submit` lists."""
         self.submit(commit).result()
+
+    def transact(self, work: Callable[[Transaction], Commit | None], *, seconds: float) -> None:
+        """Call `work` in a transaction of its own and write the commit it returns there; durable
+        on return. None, or an exception: all is undone. (Capability TRANSACTIONAL.)
+
+        Nobody else writes meanwhile; other calls of `work`'s thread to this store are refused, and
+        so is what `work` does when its `seconds` are over: TimeoutError.
+        """
+        raise UnsupportedByStore(f"{self.url} has no transactions that handlers can write in")
 
     @abstractmethod
     def list_records(

@@ -81,6 +81,7 @@ def _open_step(
             "type": effect["type"],
             "payload": effect.get("payload") or {},
             "result_key": effect.get("result_key"),
+            **({"options": effect["options"]} if effect.get("options") else {}),
         },
         key=last.get("idempotency_key") or "",
         started_at=last["started_at"],

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -84,6 +84,9 @@ class SqliteSession:
 
     def rows(self, query: str, values: Sequence[Any]) -> list[Row]:
         return self._ready().execute(self._queries[query], values).fetchall()
+
+    def execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any]) -> list[Row]:
+        return self._ready().execute(sql, values).fetchall()
 
     def _ready(self) -> apsw.Connection:
         fault = self._database.failed()

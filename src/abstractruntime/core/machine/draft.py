@@ -49,6 +49,7 @@ class Draft:
         "revision",
         "run",
         "sent",
+        "terms",
         "urgent",
         "version",
         "visits",
@@ -79,6 +80,7 @@ class Draft:
         self.evidence = at.evidence
         self.digest = at.digest
         self.queued_at = at.queued_at
+        self.terms = at.terms
         self.absorbed = True
         self.clear()
 
@@ -247,6 +249,7 @@ class Draft:
             self.evidence,
             self.digest,
             self.queued_at,
+            self.terms,
         )
 
 

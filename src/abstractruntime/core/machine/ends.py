@@ -57,6 +57,17 @@ def fail_wait(draft: Draft, error: str, *, now: str, line_id: str) -> None:
     fail(draft, error, now=now, line_id=line_id)
 
 
+def overdue(draft: Draft, deadline: str, *, now: str, line_id: str) -> None:
+    """The run has not ended by its deadline: it fails, whatever it was doing."""
+    error = f"The run's deadline passed: {deadline}"
+    steps = [step.step_id for step in draft.open_steps.values()]
+    draft.note("overdue", line_id=line_id, now=now, deadline=deadline, open_steps=steps or None)
+    record = draft.lines[-1].record
+    record["status"] = "failed"
+    record["error"] = error
+    fail(draft, error, now=now, line_id=line_id)
+
+
 def cancel(
     draft: Draft,
     *,

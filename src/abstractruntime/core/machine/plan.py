@@ -8,11 +8,15 @@ from typing import Any
 
 from abstractruntime.core.canonical import chain_form, exact
 from abstractruntime.core.models import Effect, StepPlan, type_name
+from abstractruntime.core.options import recorded
 from abstractruntime.core.values import value
 from abstractruntime.errors import InvalidPlan
 
 MAY_STAY = frozenset({"wait_event", "ask_user", "start_subworkflow"})
 """Effects that may omit the next node: the run then enters the same node again."""
+
+ENDS = ("fail", "pause")
+"""What Retry.on_exhausted may say beside the name of a node."""
 
 
 @value
@@ -28,11 +32,15 @@ class Planned:
     next_node: str | None
     text: bytes
     form: bytes
+    options: dict[str, Any] | None = None
 
     @property
     def effect(self) -> dict[str, Any]:
         """The effect as ledger records hold it."""
-        return {"type": self.type, "payload": self.payload, "result_key": self.result_key}
+        effect = {"type": self.type, "payload": self.payload, "result_key": self.result_key}
+        if self.options:
+            effect["options"] = self.options
+        return effect
 
 
 @value
@@ -99,7 +107,27 @@ def _planned(
     if key is not None and not isinstance(key, str):
         raise InvalidPlan(f"Node '{node_id}': result_key must be text")
     key = plain(key) if key else None
-    return Planned(kind, payload, key, next_node, text, chain_form(payload))
+    return Planned(
+        kind, payload, key, next_node, text, chain_form(payload), _options(effect, knows)
+    )
+
+
+def _options(effect: Effect, knows: Callable[[str], bool]) -> dict[str, Any] | None:
+    if (effect.delivery or effect.retry) is None and (
+        effect.timeout_s is effect.total_timeout_s is effect.heartbeat_s is None
+    ):
+        return None
+    said = recorded(
+        delivery=effect.delivery,
+        retry=effect.retry,
+        timeout_s=effect.timeout_s,
+        total_timeout_s=effect.total_timeout_s,
+        heartbeat_s=effect.heartbeat_s,
+    )
+    exhausted = "fail" if effect.retry is None else effect.retry.on_exhausted
+    if exhausted not in ENDS and not knows(exhausted):
+        raise InvalidPlan(f"Unknown node_id {exhausted!r} in Retry.on_exhausted", node=exhausted)
+    return said or None
 
 
 def plain(name: str) -> str:

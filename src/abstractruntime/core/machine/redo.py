@@ -11,7 +11,7 @@ from abstractruntime.core.canonical import MAX_DEPTH, encode, exact
 from abstractruntime.core.checkpoint import MAIN, OpenStep
 from abstractruntime.core.commit import Loaded
 from abstractruntime.core.delta import MAX_VARS_BYTES, Encoding
-from abstractruntime.core.machine import ends, step, wait
+from abstractruntime.core.machine import ends, pause, step, wait
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.models import RunState, RunStatus, wait_from_dict
 
@@ -95,7 +95,7 @@ def _redo_one(draft: Draft, record: Mapping[str, Any]) -> bool:
     """Whether the draft now holds what the record says."""
     now = record.get("ended_at") or record["started_at"]
     if record.get("effect") is not None:
-        found = draft.open_steps.get(MAIN)
+        found = draft.open_steps.get(record.get("branch") or MAIN)
         if found is None or found.step_id != record["step_id"]:
             return False
         return _redo_outcome(draft, found, record, now)
@@ -114,11 +114,16 @@ def _redo_outcome(draft: Draft, found: OpenStep, record: Mapping[str, Any], now:
     apply_changes(draft.run.vars, record.get("vars") or {})
     if status == "completed":
         step.complete(draft, found, record.get("result"), now=now)
+    elif status == "waiting" and record["result"].get("unknown") is not None:
+        step.doubt(draft, found, record["result"]["unknown"], now=now)
     elif status == "waiting":
         step.wait(draft, found, wait_from_dict(record["result"]["wait"]), now=now)
     elif status == "failed":
         next_at = record.get("next_at")
         error = record.get("error") or "unknown error"
+        if record.get("next_node") is not None:
+            step.exhaust(draft, found, error, record["next_node"], now=now)
+            return True
         step.fail_attempt(draft, found, error, now=now, next_at=next_at)
         if next_at is None:
             text = f"Effect failed after {found.attempt} attempts: {error}"
@@ -139,7 +144,33 @@ def _cancelled(draft: Draft, record: Mapping[str, Any], now: str) -> None:
     ends.cancel(draft, reason=reason, now=now, line_id=record["step_id"])
 
 
+def _resolved(draft: Draft, record: Mapping[str, Any], now: str) -> None:
+    found = step.believe(draft)
+    if record["result"]["outcome"] == "retry":
+        step.try_again(draft, found, now=now)
+    draft.queued_at = now
+
+
+def _paused(draft: Draft, record: Mapping[str, Any], now: str) -> None:
+    said = record["result"]
+    pause.pause(
+        draft,
+        reason=said.get("reason"),
+        cause=said["cause"],
+        actor_id=record.get("actor_id"),
+        now=now,
+        line_id=record["step_id"],
+    )
+
+
+def _unpaused(draft: Draft, record: Mapping[str, Any], now: str) -> None:
+    pause.unpause(draft, reason=None, now=now, line_id=record["step_id"])
+
+
 _ANSWERS: dict[str, Callable[[Draft, Mapping[str, Any], str], None]] = {
     "resumed": _answered,
     "cancelled": _cancelled,
+    "resolved": _resolved,
+    "paused": _paused,
+    "unpaused": _unpaused,
 }

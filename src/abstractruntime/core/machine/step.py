@@ -5,14 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from abstractruntime.core.canonical import exact
+from abstractruntime.core.canonical import encode, exact
 from abstractruntime.core.checkpoint import MAIN, OpenStep, OpenWait
 from abstractruntime.core.commit import Entry
 from abstractruntime.core.identifiers import checked
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.machine.plan import Planned
 from abstractruntime.core.machine.table import Move
-from abstractruntime.core.models import WaitState, wait_from_dict, wait_to_dict
+from abstractruntime.core.models import (
+    RunStatus,
+    WaitReason,
+    WaitState,
+    wait_from_dict,
+    wait_to_dict,
+)
+from abstractruntime.core.options import bare
+from abstractruntime.errors import NotWaiting
+
+MOST_SHOWN = 16 * 1024
+"""Bytes up to which a payload stands in the details of a wait; the ledger has every one whole."""
 
 
 def intend(
@@ -26,6 +37,7 @@ def intend(
     own_key: bool = False,
     attempt: int = 1,
     child: str | None = None,
+    first_at: str | None = None,
 ) -> OpenStep:
     """Write down what is about to be performed: a STARTED record and the open step."""
     step = OpenStep(
@@ -40,8 +52,9 @@ def intend(
         attempt=attempt,
         child=child,
         salt=salt,
+        first_at=first_at,
     )
-    draft.open_steps = {**draft.open_steps, MAIN: step}
+    draft.open_steps = {**draft.open_steps, step.branch: step}
     draft.queued_at = None
     record = _record(draft, step, "started", now)
     if step.next_node is not None:
@@ -54,7 +67,7 @@ def intend(
 def retry(draft: Draft, step: OpenStep, *, now: str) -> OpenStep:
     """The intent of the attempt that is due: another STARTED record of the same step."""
     step = replace(step, wake_at=None, started_at=now)
-    draft.open_steps = {**draft.open_steps, MAIN: step}
+    draft.open_steps = {**draft.open_steps, step.branch: step}
     _line(draft, step, _record(draft, step, "started", now))
     return step
 
@@ -73,7 +86,7 @@ def complete(draft: Draft, step: OpenStep, result: Any, *, now: str) -> None:
     record = _record(draft, step, "completed", now)
     record["result"] = result
     _line(draft, step, record, result=text)
-    close(draft)
+    close(draft, step)
     draft.enter(step.next_node or step.node_id)
 
 
@@ -89,19 +102,11 @@ def wait(draft: Draft, step: OpenStep, waiting: WaitState, *, now: str) -> None:
     record = _record(draft, step, "waiting", now)
     record["result"] = data
     _line(draft, step, record, result=text)
-    close(draft)
+    close(draft, step)
     draft.run.waiting = wait_from_dict(data["wait"])
     draft.waits = {
         **draft.waits,
-        MAIN: OpenWait(
-            wait_id=step.step_id,
-            step_id=step.step_id,
-            node_id=step.node_id,
-            visit=step.visit,
-            opened=draft.revision + 1,
-            key=waiting.wait_key,
-            child=step.child,
-        ),
+        step.branch: _open_wait(draft, step, waiting.wait_key),
     }
     draft.become(Move.WAIT)
 
@@ -116,11 +121,91 @@ def fail_attempt(
         record["next_at"] = next_at
     _line(draft, step, record)
     if next_at is None:
-        close(draft)
+        close(draft, step)
         return None
     step = replace(step, attempt=step.attempt + 1, wake_at=next_at)
-    draft.open_steps = {**draft.open_steps, MAIN: step}
+    draft.open_steps = {**draft.open_steps, step.branch: step}
     return step
+
+
+def exhaust(draft: Draft, step: OpenStep, error: str, node_id: str, *, now: str) -> None:
+    """The step has failed for good and the run goes to `node_id`, which finds at the result key
+    {"error": …, "attempts": …}."""
+    record = _record(draft, step, "failed", now)
+    record["error"] = error
+    record["next_node"] = node_id
+    _line(draft, step, record)
+    key = step.effect["result_key"]
+    if key:
+        draft.set_result(key, encode({"error": error, "attempts": step.attempt}))
+    close(draft, step)
+    draft.enter(node_id)
+
+
+def progress(draft: Draft, step: OpenStep, details: Any, *, now: str, line_id: str) -> OpenStep:
+    """The handler told how far it came."""
+    step = replace(step, progress=details)
+    draft.open_steps = {**draft.open_steps, step.branch: step}
+    draft.note(
+        "heartbeat", line_id=line_id, now=now, step=step.step_id, attempt=step.attempt,
+        progress=details,
+    )  # fmt: skip
+    return step
+
+
+def doubt(draft: Draft, step: OpenStep, why: str, *, now: str) -> None:
+    """Nobody knows whether the last attempt was performed: the run waits for somebody's word."""
+    step = replace(step, unknown=why, wake_at=None)
+    intent = {
+        "step_id": step.step_id,
+        "node_id": step.node_id,
+        "visit": step.visit,
+        "attempt": step.attempt,
+        "key": step.key,
+        "started_at": step.started_at,
+        "effect": step.effect if _is_small(step.effect["payload"]) else bare(step.effect),
+    }
+    waiting = WaitState(
+        reason=WaitReason.USER,
+        wait_key=f"resolve:{step.step_id}",
+        prompt=f"Was {step.effect['type']} at node '{step.node_id}' performed? {why}",
+        details={"unknown": intent, "why": why},
+    )
+    data = wait_to_dict(waiting)
+    record = _record(draft, step, "waiting", now)
+    text, record["result"] = exact({"wait": data, "unknown": why}, path="$.waiting")
+    _line(draft, step, record, result=text)
+    draft.open_steps = {**draft.open_steps, step.branch: step}
+    draft.run.waiting = wait_from_dict(record["result"]["wait"])
+    draft.waits = {**draft.waits, step.branch: _open_wait(draft, step, waiting.wait_key)}
+    draft.become(Move.WAIT)
+
+
+def believe(draft: Draft) -> OpenStep:
+    """The word on the open unknown step has come: its wait is over. NotWaiting: none is open."""
+    step = draft.open_steps.get(MAIN)
+    if draft.run.status is not RunStatus.WAITING or step is None or step.unknown is None:
+        raise NotWaiting(
+            f"Run '{draft.run.run_id}' has no step whose outcome is unknown",
+            run_id=draft.run.run_id,
+            status=draft.run.status.value,
+        )
+    draft.become(Move.ANSWER)
+    draft.run.waiting = None
+    draft.waits = {branch: wait for branch, wait in draft.waits.items() if branch != MAIN}
+    step = replace(step, unknown=None)
+    draft.open_steps = {**draft.open_steps, step.branch: step}
+    return step
+
+
+def try_again(draft: Draft, step: OpenStep, *, now: str) -> None:
+    """Another attempt is due at once: somebody says the last one was not performed."""
+    step = replace(step, attempt=step.attempt + 1, wake_at=now)
+    draft.open_steps = {**draft.open_steps, step.branch: step}
+
+
+def _is_small(payload: Any) -> bool:
+    return len(encode(payload)) <= MOST_SHOWN
 
 
 def recall(draft: Draft, planned: Planned, recorded: dict[str, Any], *, now: str, ids: Any) -> None:
@@ -133,9 +218,21 @@ def recall(draft: Draft, planned: Planned, recorded: dict[str, Any], *, now: str
     draft.enter(planned.next_node or draft.run.current_node)
 
 
-def close(draft: Draft) -> None:
-    """The open step of the main branch is no more."""
-    draft.open_steps = {branch: s for branch, s in draft.open_steps.items() if branch != MAIN}
+def close(draft: Draft, step: OpenStep) -> None:
+    """The step is no longer open."""
+    draft.open_steps = {b: s for b, s in draft.open_steps.items() if b != step.branch}
+
+
+def _open_wait(draft: Draft, step: OpenStep, key: str | None) -> OpenWait:
+    return OpenWait(
+        wait_id=step.step_id,
+        step_id=step.step_id,
+        node_id=step.node_id,
+        visit=step.visit,
+        opened=draft.revision + 1,
+        key=key,
+        child=step.child,
+    )
 
 
 def _line(
@@ -166,6 +263,8 @@ def _record(draft: Draft, step: OpenStep, status: str, now: str) -> dict[str, An
         "signature": None,
         "visit": step.visit,
     }
+    if step.branch != MAIN:
+        record["branch"] = step.branch
     if draft.generation != 1:
         record["generation"] = draft.generation
     return record

@@ -8,9 +8,16 @@ from abstractruntime.core.canonical import encode, exact
 from abstractruntime.core.checkpoint import MAIN, OpenWait
 from abstractruntime.core.commit import Message
 from abstractruntime.core.machine.draft import Draft
+from abstractruntime.core.machine.pause import refuse_if_paused
 from abstractruntime.core.machine.table import Move
 from abstractruntime.core.models import RunStatus, WaitState
-from abstractruntime.errors import ChoiceRefused, NotWaiting, StaleAnswer, WaitKeyMismatch
+from abstractruntime.errors import (
+    ChoiceRefused,
+    NeedsResolve,
+    NotWaiting,
+    StaleAnswer,
+    WaitKeyMismatch,
+)
 
 CHOICE_KEYS = ("choice", "response", "answer", "text")
 
@@ -21,6 +28,14 @@ def check_answer(draft: Draft, *, wait_key: str | None, wait_id: str | None, pay
     waiting = run.waiting
     if run.status is not RunStatus.WAITING or waiting is None:
         raise NotWaiting("Run is not waiting", run_id=run.run_id, status=run.status.value)
+    refuse_if_paused(draft)
+    unknown = draft.open_steps.get(MAIN)
+    if unknown is not None and unknown.unknown is not None:
+        raise NeedsResolve(
+            f"Run '{run.run_id}' waits for what became of step '{unknown.step_id}', not an answer",
+            run_id=run.run_id,
+            node=unknown.node_id,
+        )
     if wait_key is not None and waiting.wait_key != wait_key:
         raise WaitKeyMismatch(
             f"wait_key mismatch: expected '{waiting.wait_key}', got '{wait_key}'",

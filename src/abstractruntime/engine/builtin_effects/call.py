@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from abstractruntime.core.models import Effect, RunState
+from abstractruntime.core.options import declared_by
 from abstractruntime.engine.effects import Decision, Perform, StepFacts
 from abstractruntime.engine.outcome import EffectOutcome, StepContext
 from abstractruntime.errors import UnknownFunction
@@ -59,6 +60,6 @@ def _perform(function: Callable[..., Any]) -> Perform:
             return EffectOutcome.completed(await function(**arguments, step=step))
         return EffectOutcome.completed(await function(**arguments))
 
-    if inspect.iscoroutinefunction(function):
-        return Perform(invoke_async, awaits=True, touches_vars=False, wants_step=wants_step)
-    return Perform(invoke, awaits=False, touches_vars=False, wants_step=wants_step)
+    awaits = inspect.iscoroutinefunction(function)
+    chosen = invoke_async if awaits else invoke
+    return Perform(chosen, awaits, False, wants_step, declared_by(function))

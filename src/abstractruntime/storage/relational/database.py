@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from abstractruntime.errors import RuntimeFault
@@ -33,6 +33,9 @@ class Session(Protocol):
 
     def rows(self, query: str, values: Sequence[Any]) -> list[Row]:
         """The rows of a query, those of the open transaction too."""
+
+    def execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any]) -> list[Row]:
+        """Run a program's own statement in the open transaction; its rows."""
 
 
 class Database(Protocol):

@@ -5,7 +5,7 @@ It knows what is known of runs between commits; who queues and who waits is the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from abstractruntime.core.commit import Commit
@@ -17,12 +17,14 @@ from abstractruntime.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
+from abstractruntime.storage.base import Transaction
 from abstractruntime.storage.relational.database import Database, copied
 from abstractruntime.storage.relational.group import Pending
 from abstractruntime.storage.relational.ledger_rows import LedgerRows
 from abstractruntime.storage.relational.lines import Fresh
 from abstractruntime.storage.relational.trail import Spot, Texts, Trail, Trails
-from abstractruntime.storage.relational.works import refusal
+from abstractruntime.storage.relational.transaction import OpenTransaction
+from abstractruntime.storage.relational.works import CommitWork, refusal
 
 _MOST_BYTES: Final = 8 * 1024 * 1024
 """Bytes that may share one transaction."""
@@ -91,6 +93,38 @@ class WritingDesk:
         for member in ready:
             if not member.settled:
                 member.settle()
+        self._keep_staged()
+
+    def transact(self, work: Callable[[Transaction], Commit | None], *, seconds: float) -> None:
+        """Let `work` write rows of its own and, in the same transaction, the commit it returns."""
+        self._forget()
+        session = self.session
+        commit: Commit | None = None
+        try:
+            session.begin(urgent=True)
+            transaction = OpenTransaction(session, seconds)
+            try:
+                commit = work(transaction)
+            finally:
+                transaction.close()
+            if commit is None:
+                session.rollback()
+                return
+            member = CommitWork(commit)
+            member.prepare(self)
+            member.write(self)
+            session.commit()
+        except RevisionConflict:
+            self._trails.drop(None if commit is None else commit.run_id)
+            session.rollback()
+            raise
+        except BaseException as error:
+            session.rollback()
+            if isinstance(error, Exception):
+                fault = self._database.fault(error)
+                if fault is not error:
+                    raise fault from error
+            raise
         self._keep_staged()
 
     def _fail(self, ready: list[Pending], error: Exception) -> None:

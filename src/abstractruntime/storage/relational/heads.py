@@ -13,6 +13,7 @@ from typing import Any
 from abstractruntime.core.canonical import decode
 from abstractruntime.core.commit import Commit
 from abstractruntime.core.head import apply_changed, changed
+from abstractruntime.core.options import bare
 from abstractruntime.storage.relational.ledger_rows import LedgerRows
 from abstractruntime.storage.relational.lines import begins
 
@@ -61,7 +62,7 @@ def _tells(record: Mapping[str, Any], step: Mapping[str, Any]) -> bool:
         and step["visit"] == record.get("visit")
         and step.get("attempt", 1) == record["attempt"]
         and step.get("salt") == (None if salts is None else salts.get("payload"))
-        and step["effect"] == {"type": effect["type"], "result_key": effect["result_key"]}
+        and step["effect"] == bare(effect)
     )
 
 
@@ -72,7 +73,7 @@ def _told(record: Mapping[str, Any], revision: int) -> dict[str, Any]:
         "step_id": record["step_id"],
         "node_id": record["node_id"],
         "visit": record.get("visit"),
-        "effect": {"type": effect["type"], "result_key": effect["result_key"]},
+        "effect": bare(effect),
         "key": record["idempotency_key"],
         "started_at": record["started_at"],
         "opened": revision,

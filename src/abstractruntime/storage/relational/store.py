@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +19,9 @@ from abstractruntime.core.models import (
     record_to_dict,
     utc_now,
 )
-from abstractruntime.errors import RuntimeFault, StoreClosed, UnknownRun
+from abstractruntime.errors import Refused, RuntimeFault, StoreBusy, StoreClosed, UnknownRun
 from abstractruntime.storage.artifacts import FileArtifactStore
-from abstractruntime.storage.base import Capability, Store
+from abstractruntime.storage.base import Capability, Store, Transaction
 from abstractruntime.storage.leftovers import Leftover, of_artifacts
 from abstractruntime.storage.relational import reading
 from abstractruntime.storage.relational.database import Database
@@ -54,6 +55,7 @@ class RelationalStore(Store):
             Capability.HISTORY,
             Capability.QUERYABLE,
             Capability.QUICK_READS,
+            Capability.TRANSACTIONAL,
         }
     )
 
@@ -71,7 +73,9 @@ class RelationalStore(Store):
         self._database = database
         self._read = database.read
         self._patience = patience
-        self._group = Group(WritingDesk(database), patience=patience)
+        self._desk = WritingDesk(database)
+        self._group = Group(self._desk, patience=patience)
+        self._inside: int | None = None
         self._runs = RunView(self, clock=clock)
         self._ledger = LedgerView(self, clock=clock)
 
@@ -95,6 +99,8 @@ class RelationalStore(Store):
     # -- one run
 
     def load(self, run_id: str) -> Loaded | None:
+        if self._inside is not None:
+            self._refuse_inside()
         try:
             rows = self._read("run", (run_id,))
             return reading.loaded(self._read, rows[0]) if rows else None
@@ -111,10 +117,33 @@ class RelationalStore(Store):
             reading.refuse(run_id, error)
 
     def submit(self, commit: Commit) -> Pending:
+        if self._inside is not None:
+            self._refuse_inside()
         return self._group.submit(CommitWork(commit))
 
     def commit(self, commit: Commit) -> None:
+        if self._inside is not None:
+            self._refuse_inside()
         self._group.run(CommitWork(commit))
+
+    def transact(self, work: Callable[[Transaction], Commit | None], *, seconds: float) -> None:
+        self._refuse_inside()
+        if not self._group.quiet(timeout=self._patience):
+            raise StoreBusy(f"The store did not come to this write in {self._patience:g} s")
+        try:
+            self._inside = threading.get_ident()
+            self._desk.transact(work, seconds=seconds)
+        finally:
+            self._inside = None
+            self._group.resume()
+
+    def _refuse_inside(self) -> None:
+        """Refuse the thread of a transactional handler: it would wait for itself."""
+        if self._inside == threading.get_ident():
+            raise Refused(
+                "A transactional handler cannot call the store its step is committed to",
+                fix="write its own rows by step.transaction.execute, plan the rest as effects",
+            )
 
     def list_records(
         self, run_id: str, *, after: int = 0, limit: int | None = None
