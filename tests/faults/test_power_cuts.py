@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.aftermath import Count, Violation
+from tests.faults.aftermath import Count
 from tests.faults.disk_states import Cut, legal_states
 from tests.faults.ten_steps import KINDS, Place
 from tests.faults.traced import needs_strace, traced
@@ -67,11 +67,6 @@ def test_a_folder_that_the_store_makes_survives_a_power_cut_too(
     cut_power(Place(quick_path, kind, below="new/store"), chances=4, sample=30).check()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=Violation,
-    reason="a last line that lacks a sector is not set aside as a line cut short is",
-)
 def test_a_line_never_acknowledged_of_which_any_sectors_arrived_is_set_aside(
     quick_path: Path,
 ) -> None:
