@@ -88,8 +88,7 @@ class Ends:
     def refuse_lost_run(self, run_id: str) -> None:
         """StoreCorrupt when there is a ledger of a run that has no file: it was not us."""
         last = None if self._files is None else self._files.last(run_id)
-        # Records of revision 1 alone are of a run whose creation a crash cut short.
-        if last is None or is_evidence(last) or revision_of(last) == 1:
+        if last is None or cut_short(last):
             return
         assert self._files is not None
         raise StoreCorrupt(
@@ -98,6 +97,15 @@ class Ends:
             run_id=run_id,
             path=str(self._files.path(run_id)),
         )
+
+
+def cut_short(last: Record) -> bool:
+    """Whether a ledger that ends so, and whose run has no file, may be of one that never was.
+
+    Records of revision 1 alone are of a run whose creation a crash cut short.
+    """
+    revision = revision_of(last)
+    return is_evidence(last) if revision is None else revision <= 1
 
 
 def torn_note(torn: Torn) -> Record:
