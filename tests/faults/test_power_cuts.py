@@ -83,14 +83,16 @@ def cut_power(
     if scattered is None:
         scattered = place.kind == "sqlite"
     how = {"seed": SEED, "chances": chances, "scattered": scattered}
-    cuts = list(legal_states(ended.calls, place.disk, place.witness.path, **how))
-    states = len(cuts)
+    # One after the other: a thousand states of a disk are gigabytes.
+    cuts = legal_states(ended.calls, place.disk, place.witness.path, **how)
     if sample is not None:
-        cuts = sorted(random.Random(SEED).sample(cuts, min(sample, states)), key=call_of)
+        all_cuts = list(cuts)
+        chosen = random.Random(SEED).sample(all_cuts, min(sample, len(all_cuts)))
+        cuts = iter(sorted(chosen, key=call_of))
     count = Count()
     for cut in cuts:
         judge_cut(place, cut, count)
-    print(f"seed {SEED}, {place.kind} {place.spoiled}: {len(ended.calls)} calls, {states} states")
+    print(f"seed {SEED}, {place.kind} {place.spoiled}: {len(ended.calls)} calls")
     print(count, *count.examples[:3], sep="\n  ")
     return count
 
