@@ -70,7 +70,15 @@ def test_a_folder_that_the_store_makes_survives_a_power_cut_too(
 def test_a_line_never_acknowledged_of_which_any_sectors_arrived_is_set_aside(
     quick_path: Path,
 ) -> None:
-    cut_power(Place(quick_path, "files"), chances=10, scattered=True).check()
+    cut_power(Place(quick_path, "files"), chances=10, sample=150, scattered=True).check()
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_of_many_lines_never_acknowledged_any_sectors_may_have_arrived(quick_path: Path) -> None:
+    count = cut_power(Place(quick_path, "files"), chances=20, scattered=True)
+    assert count.judged >= 700
+    count.check()
 
 
 def cut_power(
