@@ -9,7 +9,13 @@ import pytest
 
 from abstractruntime import open_store
 from abstractruntime.core.models import RunState
-from abstractruntime.errors import StoreFault, StoreFull, StoreReadOnly, StoreUnavailable
+from abstractruntime.errors import (
+    StoreCorrupt,
+    StoreFault,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnavailable,
+)
 from abstractruntime.storage import folder_locks
 from abstractruntime.storage.json_files import JsonFileRunStore
 
@@ -73,3 +79,22 @@ def test_a_medium_that_fails_is_not_taken_for_one_without_locks(
         with pytest.raises(StoreUnavailable, match=str(tmp_path)):
             open_store(f"files:///{tmp_path}")
     assert JsonFileRunStore(tmp_path).locks.between_processes
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        (b'"status": "running"', b'"status": "sunning"'),
+        (b'"waiting": null', b'"waiting": 7'),
+    ],
+)
+def test_a_run_file_with_a_value_that_no_run_has_is_refused_by_name(
+    tmp_path: Path, was: bytes, now: bytes
+) -> None:
+    JsonFileRunStore(tmp_path).save(RUN)
+    path = tmp_path / f"run_{RUN.run_id}.json"
+    assert was in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(was, now))
+    store = open_store(f"files:///{tmp_path}")
+    with pytest.raises(StoreCorrupt, match=RUN.run_id):
+        store.load(RUN.run_id)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abstractruntime.core.machine.edit import public_digest
 from abstractruntime.core.models import RunState
-from abstractruntime.errors import StoreCorrupt, StoreReadOnly
+from abstractruntime.errors import RuntimeFault, StoreCorrupt, StoreReadOnly
 from abstractruntime.storage.base import LedgerStore, RunStore
 from abstractruntime.storage.json_files import JsonFileRunStore, JsonlLedgerStore
 from abstractruntime.storage.json_lines import Gap
@@ -28,7 +28,17 @@ class Ends:
     def load(self, run_id: str) -> tuple[RunState | None, object]:
         """The run, and the mark of its file."""
         if isinstance(self._runs, JsonFileRunStore):
-            return self._runs.load_marked(run_id)
+            try:
+                return self._runs.load_marked(run_id)
+            except RuntimeFault:
+                raise
+            except (ValueError, TypeError, LookupError, AttributeError) as error:
+                # What the api's store raises as it is: the file says what no run can be.
+                raise StoreCorrupt(
+                    f"The file of run '{run_id}' in {self._runs.folder} holds no run: {error}",
+                    run_id=run_id,
+                    path=str(self._runs.folder),
+                ) from error
         return self._runs.load(run_id), None
 
     def save(self, run: RunState) -> object:
