@@ -18,6 +18,10 @@ PYTEST := $(BIN)/python -m pytest
 # More arguments for demo, test, faults, bench and docs: make test ARGS="-k mailbox"
 ARGS ?=
 
+# What of the long tests to run, and by how many processes: all of it is one pytest summary.
+PART ?= tests
+WORKERS ?= 2
+
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "abstractruntime needs Python 3.11 or newer, and '$(PYTHON)' is" \
@@ -43,8 +47,8 @@ check: setup  ## lint, format, types, layers and the architecture tests
 	$(BIN)/lint-imports
 	$(PYTEST) tests/architecture
 
-faults: setup  ## the long crash tests: the same code, bigger numbers
-	AR_FAULTS=1 $(PYTEST) -m faults --timeout=900 tests/faults $(ARGS)
+faults: setup  ## the long tests: the same code, bigger numbers, hours; PART=tests/faults for some
+	$(PYTEST) -n $(WORKERS) -m faults --timeout=900 $(PART) $(ARGS)
 
 bench: setup  ## measure
 	$(BIN)/python -m bench $(ARGS)

@@ -201,6 +201,14 @@ def test_the_doctor_ends_with_the_code_of_broken_ledgers(shell: Shell) -> None:
     assert shell.json("doctor", code=5)["broken"]
 
 
+def test_the_doctor_ends_with_the_same_code_for_a_ledger_whose_run_is_gone(shell: Shell) -> None:
+    store = f"files:///{shell.folder}/runs"
+    run_id = shell.begin("greet", "--store", store)
+    (shell.folder / "runs" / f"run_{run_id}.json").unlink()
+    assert f"lost: ledger_{run_id}.jsonl" in shell.run("doctor", "--store", store).stdout
+    assert shell.json("doctor", "--store", store, code=5)["leftovers"][0]["lost"]
+
+
 def test_a_workflow_is_drawn_without_a_store(shell: Shell) -> None:
     out = shell.ok("graph", f"{FLOWS}:deploy")
     assert out.startswith("flowchart TD")

@@ -112,12 +112,24 @@ def check_ledger(store: Store, run_id: str) -> None:
 
 
 def standing(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records without those that a later one declares void (a pair's, after a crash)."""
-    stand: list[dict[str, Any]] = []
-    for record in records:
-        said = record["result"]
-        if isinstance(said, dict) and said.get("kind") == "voided" and not record["effect"]:
-            del stand[len(stand) - said["records"] :]
-        else:
-            stand.append(record)
-    return stand
+    """The records without those that a later one declares void (a pair's, after a crash).
+
+    A pair gives out void records, and evidence, only where a chain of the ledger's own binds them.
+    """
+    plain: list[int] = []
+    void: set[int] = set()
+    for place, record in enumerate(records):
+        kind = (record["result"] or {}).get("kind") if not record["effect"] else None
+        if kind == "voided" and _bound(record):
+            said = record["result"]
+            gone = plain[len(plain) - said["records"] :]
+            assert {records[at]["step_id"] for at in gone} == set(said["step_ids"])
+            void.update(gone)
+        elif kind not in ("voided", "evidence"):
+            plain.append(place)
+    return [record for place, record in enumerate(records) if place not in void]
+
+
+def _bound(record: dict[str, Any]) -> bool:
+    """Whether it is of the chain that seals a ledger's records as they come."""
+    return record.get("record_hash") is not None and record.get("chain") is None

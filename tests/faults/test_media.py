@@ -104,17 +104,29 @@ def test_a_full_medium_refuses_a_new_store_by_name(
 def test_a_read_only_medium_refuses_by_name_and_is_used_again_when_it_can_be_written(
     kind: str, tmp_path: Path, medium: Mounted | Limited
 ) -> None:
+    refuse_writes(Place(tmp_path, kind), medium)
+
+
+@each
+def test_a_folder_whose_mode_forbids_writes_is_as_a_read_only_medium(
+    kind: str, tmp_path: Path
+) -> None:
     place = Place(tmp_path, kind)
+    place.disk.mkdir()
+    refuse_writes(place, Limited(place.disk))
+
+
+def refuse_writes(place: Place, medium: Mounted | Limited) -> None:
     with ExitStack() as opened:
         store = opened.enter_context(place.open())
         acting = Acting(place, store)
         run_id = acting.start()
         acting.some_steps(run_id, 3)
-        if kind == "sqlite":
+        if place.kind == "sqlite":
             opened.close()  # a medium with files open for writing does not become read-only
         with medium.read_only(), pytest.raises(StoreReadOnly):
             open_and_finish(place, run_id)
-        if kind == "files":
+        if place.kind == "files":
             acting.host.finish(run_id)
     acting.judge()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.aftermath import Count, Violation
+from tests.faults.aftermath import Count
 from tests.faults.disk_states import Cut, legal_states
 from tests.faults.ten_steps import KINDS, Place
 from tests.faults.traced import needs_strace, traced
@@ -67,15 +67,18 @@ def test_a_folder_that_the_store_makes_survives_a_power_cut_too(
     cut_power(Place(quick_path, kind, below="new/store"), chances=4, sample=30).check()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=Violation,
-    reason="a last line that lacks a sector is not set aside as a line cut short is",
-)
 def test_a_line_never_acknowledged_of_which_any_sectors_arrived_is_set_aside(
     quick_path: Path,
 ) -> None:
-    cut_power(Place(quick_path, "files"), chances=10, scattered=True).check()
+    cut_power(Place(quick_path, "files"), chances=10, sample=150, scattered=True).check()
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_of_many_lines_never_acknowledged_any_sectors_may_have_arrived(quick_path: Path) -> None:
+    count = cut_power(Place(quick_path, "files"), chances=20, scattered=True)
+    assert count.judged >= 700
+    count.check()
 
 
 def cut_power(
@@ -88,14 +91,16 @@ def cut_power(
     if scattered is None:
         scattered = place.kind == "sqlite"
     how = {"seed": SEED, "chances": chances, "scattered": scattered}
-    cuts = list(legal_states(ended.calls, place.disk, place.witness.path, **how))
-    states = len(cuts)
+    # One after the other: a thousand states of a disk are gigabytes.
+    cuts = legal_states(ended.calls, place.disk, place.witness.path, **how)
     if sample is not None:
-        cuts = sorted(random.Random(SEED).sample(cuts, min(sample, states)), key=call_of)
+        all_cuts = list(cuts)
+        chosen = random.Random(SEED).sample(all_cuts, min(sample, len(all_cuts)))
+        cuts = iter(sorted(chosen, key=call_of))
     count = Count()
     for cut in cuts:
         judge_cut(place, cut, count)
-    print(f"seed {SEED}, {place.kind} {place.spoiled}: {len(ended.calls)} calls, {states} states")
+    print(f"seed {SEED}, {place.kind} {place.spoiled}: {len(ended.calls)} calls")
     print(count, *count.examples[:3], sep="\n  ")
     return count
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from abstractruntime import RunState, Runtime, Snapshot, open_store
+from abstractruntime.errors import StoreCorrupt
 from abstractruntime.inspect.doctor import Health, examine
 from abstractruntime.storage.base import Store
 from abstractruntime.storage.leftovers import SETTLED_S, sweep
@@ -78,6 +79,44 @@ def test_content_that_was_just_written_may_yet_get_its_metadata(
     assert store.artifact_store is not None
     put(tmp_path / "artifacts" / "young.bin", at=NOW_S - SETTLED_S + 1)
     assert found(examine(store, now=NOW)) == set()
+
+
+def test_a_ledger_whose_run_file_is_gone_is_named_and_nothing_is_well(tmp_path: Path) -> None:
+    with open_store(f"files:///{tmp_path}") as store:
+        run_id = start(store)
+        Runtime(store=store).tick(workflow=flow, run_id=run_id)
+        (tmp_path / f"run_{run_id}.json").unlink()
+        health = examine(store, now=NOW)
+    assert found(health) == {("ledger", f"ledger_{run_id}.jsonl", False)}
+    assert not health.ok
+    (lost,) = health.lost
+    assert "the file of its run is gone" in lost.why
+    assert health.to_dict()["leftovers"][0]["lost"]
+
+
+def test_a_ledger_whose_run_never_was_is_named_and_explained(tmp_path: Path) -> None:
+    with open_store(f"files:///{tmp_path}") as store:
+        put(tmp_path / "ledger_r.jsonl", text=b'{"run_id":"r","revision":1,"last":true}\n')
+        assert store.load("r") is None
+        health = examine(store, now=NOW)
+    assert found(health) == {("ledger", "ledger_r.jsonl", False)}
+    assert "cut the creation of its run short" in health.leftovers[0].why
+    assert health.ok
+
+
+@pytest.mark.parametrize(
+    "last",
+    [b'{"revision":4,"effect":null,"result":{"kind":"evidence","outcome":{}}}', b"broken"],
+    ids=["evidence", "broken"],
+)
+def test_a_ledger_of_a_gone_run_is_lost_whatever_its_last_line_is(
+    tmp_path: Path, last: bytes
+) -> None:
+    with open_store(f"files:///{tmp_path}") as store:
+        put(tmp_path / "ledger_r.jsonl", text=b'{"run_id":"r","revision":4}\n' + last + b"\n")
+        with pytest.raises(StoreCorrupt, match="ledger_r"):
+            store.load("r")
+        assert [each.name for each in examine(store, now=NOW).lost] == ["ledger_r.jsonl"]
 
 
 def test_torn_bytes_are_named_and_kept(tmp_path: Path) -> None:

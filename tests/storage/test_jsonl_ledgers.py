@@ -13,7 +13,7 @@ import pytest
 from abstractruntime.core.models import Effect, RunState, RunStatus, StepRecord
 from abstractruntime.errors import NotJson, StoreCorrupt, StoreFull, StoreUnavailable
 from abstractruntime.storage import JsonlLedgerStore
-from abstractruntime.storage.json_files import _TAIL
+from abstractruntime.storage.json_lines import _TAIL
 
 RUN = RunState("r", "wf", RunStatus.RUNNING, "n")
 

@@ -58,8 +58,14 @@ class Health:
 
     @property
     def ok(self) -> bool:
-        """Whether the medium is sound, every ledger verifies and no run contradicts itself."""
-        return not (self.troubles or self.damage or self.broken)
+        """Whether the medium is sound, every ledger verifies, no run contradicts itself or is gone
+        while its ledger is there."""
+        return not (self.troubles or self.damage or self.broken or self.lost)
+
+    @property
+    def lost(self) -> tuple[Leftover, ...]:
+        """The leftovers of what was there and is gone."""
+        return tuple(each for each in self.leftovers if each.lost)
 
     def to_dict(self) -> dict[str, Any]:
         """Its JSON form."""
@@ -85,6 +91,7 @@ class Health:
                     "name": each.name,
                     "why": each.why,
                     "removable": each.path is not None,
+                    "lost": each.lost,
                 }
                 for each in self.leftovers
             ],

@@ -272,7 +272,10 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise _fault(error)(
-            f"{path}: {error.strerror or error}", path=str(path), errno=error.errno
+            f"{path}: {error.strerror or error}",
+            fix=_FIXES.get(error.errno or 0),
+            path=str(path),
+            errno=error.errno,
         ) from error
 
 
@@ -282,3 +285,20 @@ def _fault(error: OSError) -> type[StoreFault]:
     if error.errno in _READ_ONLY:
         return StoreReadOnly
     return StoreUnavailable
+
+
+_TOO_MANY_FILES = "close files or raise the limit on open files (ulimit -n), then call again"
+_NO_ACCESS = "let this user read and write the file and its folder, or open another store"
+# What a fault's name does not say. A commit that failed is gone: it may be tried again.
+_FIXES = {
+    errno.EIO: "the medium fails: look at it and at the system's log, then call again",
+    errno.EROFS: "mount the medium for writing, or open another store",
+    errno.EACCES: _NO_ACCESS,
+    errno.EPERM: _NO_ACCESS,
+    errno.EDQUOT: "free space or raise this user's quota, then call again",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), then call again",
+    errno.EMFILE: _TOO_MANY_FILES,
+    errno.ENFILE: _TOO_MANY_FILES,
+    errno.ENOENT: "put the file or folder back, which somebody removed, then call again",
+    errno.ENOTDIR: "move away the file that stands where a folder must be",
+}

@@ -31,6 +31,7 @@ SLOTS = 64
 PATIENCE_S = 30.0
 _LONGEST_PAUSE_S = 0.005
 _HELD = {errno.EAGAIN, errno.EWOULDBLOCK}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF}
 _never = threading.Event()
 
 
@@ -191,16 +192,19 @@ def _has_locks(folder: str) -> bool:
     """Whether the folder's file system has locks, and they can be made in it."""
     if sys.platform == "win32" or not os.access(folder, os.W_OK):
         return False
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        try_lock(descriptor, shared=True)  # whether it is held is another question
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
+    with translated(Path(folder)):
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+        except PermissionError:
+            return False
+        try:
+            try_lock(descriptor, shared=True)  # whether it is held is another question
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise  # a medium that fails has not said that it has none
+            return False
+        finally:
+            os.close(descriptor)
     return True
 
 

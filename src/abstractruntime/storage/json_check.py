@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
+from abstractruntime.errors import StoreCorrupt
 from abstractruntime.storage.durable_files import translated
 from abstractruntime.storage.json_files import JsonFileRunStore
+from abstractruntime.storage.json_lines import last_line, record_on
 from abstractruntime.storage.leftovers import Leftover
+from abstractruntime.storage.paired_files import cut_short
 
 
 def of_runs(runs: JsonFileRunStore) -> Iterator[Leftover]:
@@ -17,13 +21,27 @@ def of_runs(runs: JsonFileRunStore) -> Iterator[Leftover]:
     Reads every name, and those run files that the index does not know as they are.
     """
     for error in runs.index.broken():
-        yield Leftover("run file", Path(error.where["path"]).name, str(error))
+        yield Leftover("run file", Path(error.where["path"]).name, str(error), lost=True)
     with translated(runs.folder):
         names = sorted(os.listdir(runs.folder))
     known = {None, *(_key(name, "run_", ".json") for name in names)}
     for name in names:
         if _key(name, "ledger_", ".jsonl") not in known:
-            yield Leftover("ledger", name, "its run has no file: put that back, or move this too")
+            yield _alone(runs.folder / name)
+
+
+def _alone(path: Path) -> Leftover:
+    """What a ledger without a run file is: of a run that is gone, or of one that never was."""
+    why = "the file of its run is gone: put that back from a backup, or move this away too"
+    try:
+        with translated(path), FileIO(path) as file:
+            line = last_line(file.fileno())
+        if line is None or cut_short(record_on(path, None, line)):
+            why = "a crash cut the creation of its run short: nobody was told of it, move it away"
+            return Leftover("ledger", path.name, why)
+    except StoreCorrupt as error:
+        why = f"{why}; {error}"
+    return Leftover("ledger", path.name, why, lost=True)
 
 
 def _key(name: str, prefix: str, suffix: str) -> str | None:

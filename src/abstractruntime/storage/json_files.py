@@ -31,7 +31,6 @@ from abstractruntime.core.models import (
 from abstractruntime.errors import StoreCorrupt
 from abstractruntime.storage.base import LedgerStore, RunStore
 from abstractruntime.storage.durable_files import (
-    append_whole,
     appending,
     check_identifier,
     file_name,
@@ -44,6 +43,14 @@ from abstractruntime.storage.durable_files import (
 )
 from abstractruntime.storage.folder_locks import FolderLocks
 from abstractruntime.storage.json_index import FolderIndex
+from abstractruntime.storage.json_lines import (
+    TORN,
+    Gap,
+    gap_at_end,
+    last_line,
+    record_on,
+    without_torn_line,
+)
 from abstractruntime.storage.json_rows import IndexRow
 from abstractruntime.storage.plain_runs import (
     revision_in,
@@ -58,9 +65,6 @@ _RUN_FIELDS = frozenset(RunState.__dataclass_fields__)
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^"\[\]{},:]+')
 _OPENING = (b"[", b"{")
 _CLOSING = (b"]", b"}")
-_TAIL = 64 * 1024
-TORN = ".torn"
-"""What the name of a file ends with that keeps bytes which a crash cut short."""
 
 
 class JsonFileRunStore(RunStore):
@@ -273,7 +277,7 @@ class JsonlLedgerStore(LedgerStore):
         path = self.path(run_id)
         lines = b"".join(whole(record_to_dict(record)) + b"\n" for record in records)
         with appending(path) as descriptor, translated(path):
-            size = _without_torn_line(descriptor, path)
+            size = without_torn_line(descriptor, path)
             try:
                 write_all(descriptor, lines)
                 os.fsync(descriptor)
@@ -288,7 +292,9 @@ class JsonlLedgerStore(LedgerStore):
         text = read_whole(path) or b""
         # What follows the last line break is a line cut short, or nothing.
         lines = text.split(b"\n")[:-1]
-        return [_record(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+        return [
+            record_on(path, number, line) for number, line in enumerate(lines, 1) if line.strip()
+        ]
 
     def last(self, run_id: str) -> dict[str, Any] | None:
         """The run's last record, reading only the end of its file; None when it has none."""
@@ -299,10 +305,10 @@ class JsonlLedgerStore(LedgerStore):
             except FileNotFoundError:
                 return None
             try:
-                line = _last_line(descriptor)
+                line = last_line(descriptor)
             finally:
                 os.close(descriptor)
-        return None if line is None else _record(path, None, line)
+        return None if line is None else record_on(path, None, line)
 
     def exclusive(self, run_id: str) -> AbstractContextManager[object]:
         """While entered, nobody else appends to this run's ledger."""
@@ -318,78 +324,39 @@ class JsonlLedgerStore(LedgerStore):
                 return 0, 0
         return stat.st_ino, stat.st_size
 
-    def set_torn_aside(self, run_id: str) -> tuple[str, int] | None:
+    def gap(self, run_id: str) -> Gap | None:
+        """A line of the last commit in which a sector is missing; None when there is none.
+
+        Whether that commit was acknowledged, the ledger alone cannot say.
+        """
+        path = self.path(run_id)
+        with translated(path):
+            try:
+                with FileIO(path) as file:
+                    return gap_at_end(file.fileno(), path)
+            except FileNotFoundError:
+                return None
+
+    def set_torn_aside(self, run_id: str, *, start: int | None = None) -> tuple[str, int] | None:
         """Move a line that a crash cut short to its `*.torn`: that file's name, and how many bytes.
 
-        None when there is none; nothing is written then.
+        Given `start`, all from there on. None when there is none; nothing is written then.
         """
         path = self.path(run_id)
         size = self.mark(run_id)[1]
         with translated(path):
             if size == 0:
                 return None
-            with FileIO(path) as file:
-                if read_at(file.fileno(), size - 1, 1) == b"\n":
-                    return None
+            if start is None:
+                with FileIO(path) as file:
+                    if read_at(file.fileno(), size - 1, 1) == b"\n":
+                        return None
             with appending(path) as descriptor:
                 size = os.fstat(descriptor).st_size
-                count = size - _without_torn_line(descriptor, path)
+                count = size - without_torn_line(descriptor, path, start)
         return (path.name + TORN, count) if count else None
 
     def path(self, run_id: str) -> Path:
         """The file of the run's ledger."""
         check_identifier(run_id)
         return _path_of(self._base, "ledger_", run_id, ".jsonl")
-
-
-def _record(path: Path, number: int | None, line: bytes) -> dict[str, Any]:
-    """The record on a line; StoreCorrupt names file and line (None: its last)."""
-    try:
-        record = decode(line)
-    except ValueError as error:
-        raise _corrupt(path, number, f"is not JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise _corrupt(path, number, "holds no record")
-    return record
-
-
-def _corrupt(path: Path, number: int | None, reason: str) -> StoreCorrupt:
-    where = "its last line" if number is None else f"line {number}"
-    return StoreCorrupt(f"{path}: {where} {reason}", path=str(path), line=number)
-
-
-def _end_of_lines(descriptor: int, end: int) -> int:
-    """Where the last complete line before `end` ends; 0 when there is none."""
-    while end > 0:
-        start = max(end - _TAIL, 0)
-        at = read_at(descriptor, start, end - start).rfind(b"\n")
-        if at >= 0:
-            return start + at + 1
-        end = start
-    return 0
-
-
-def _last_line(descriptor: int) -> bytes | None:
-    """The last complete line that is not blank."""
-    end = _end_of_lines(descriptor, os.fstat(descriptor).st_size)
-    while end > 0:
-        start = _end_of_lines(descriptor, end - 1)
-        line = read_at(descriptor, start, end - start)
-        if line.strip():
-            return line
-        end = start
-    return None
-
-
-def _without_torn_line(descriptor: int, path: Path) -> int:
-    """The size of the file once an unterminated last line is moved to `*.torn`, bytes kept."""
-    size = os.fstat(descriptor).st_size
-    end = _end_of_lines(descriptor, size)
-    if end < size:
-        torn = path.with_name(path.name + TORN)
-        bytes_kept = read_at(descriptor, end, size - end)
-        # Kept durably before it is cut: a crash in between keeps it twice, never loses it.
-        append_whole(torn, b"\n" + bytes_kept if torn.exists() else bytes_kept)
-        os.ftruncate(descriptor, end)
-        os.fsync(descriptor)
-    return end

@@ -20,13 +20,14 @@ SETTLED_S = 3600.0
 class Leftover:
     """`kind` says what it is, `name` which one, `why` what it lacks.
 
-    `path` is set when it may go: nothing would ever read it.
+    `path` is set when it may go: nothing would ever read it. `lost`: what it lacks was there.
     """
 
     kind: str
     name: str
     why: str
     path: str | None = None
+    lost: bool = False
 
 
 def of_folder(folder: Path, *, now_s: float) -> Iterator[Leftover]:

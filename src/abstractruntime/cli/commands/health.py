@@ -127,6 +127,8 @@ def _judgement(health: Health) -> None:
         say(f"damaged: {safe(said)}", style="bold red")
     for verdict in (health.broken or ())[:SHOWN]:
         say(f"{safe(verdict.run_id, 80)}: ledger broken: {safe('; '.join(verdict.faults))}")
+    for lost in health.lost[:SHOWN]:
+        say(f"lost: {safe(lost.name, 80)}: {safe(lost.why)}", style="bold red")
     if health.troubles:
         say(f"{count(len(health.troubles), 'run')} in trouble", style="bold red")
     for trouble in health.troubles[:SHOWN]:
