@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -90,6 +91,17 @@ class Capability(str, Enum):
     """The store has a clock of its own that all its users share."""
     QUICK_READS = "quick_reads"
     """A read never waits for a write and may run on an event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowCheck:
+    """What the stored rows of a run say against themselves, and how many have no checksum.
+
+    Those are of a version from before there were checksums: `faults` says nothing of them.
+    """
+
+    faults: tuple[str, ...] = ()
+    without_sum: int = 0
 
 
 class Handle(Protocol):
@@ -245,6 +257,10 @@ class Store(ABC):
     def check(self) -> list[str]:
         """What the medium itself finds wrong with what it holds, for `doctor`; empty: nothing."""
         return []
+
+    def check_rows(self, run_id: str) -> RowCheck:
+        """Compare all that is stored of a run with its checksums, for `verify`."""
+        return RowCheck()
 
     def leftovers(self, *, now_s: float) -> list[Leftover]:
         """What lies in its folder and belongs to nothing, as of `now_s` (seconds of the epoch)."""
