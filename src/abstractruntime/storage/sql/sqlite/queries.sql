@@ -237,4 +237,4 @@ SELECT text FROM snapshots WHERE ?1 IS NULL OR run_id = ?1
 ORDER BY created_at DESC, place DESC;
 
 -- name: check
-PRAGMA quick_check(20);
+PRAGMA integrity_check(20);
