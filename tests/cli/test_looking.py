@@ -145,11 +145,14 @@ def test_verified_ledgers_exit_with_0_and_changed_ones_with_5(shell: Shell) -> N
 
 
 def _falsify(path: Path) -> None:
-    """Change a node's name in the middle of a ledger, as somebody with an editor could."""
+    """Change a node's name in a ledger and take away all checksums, as somebody could."""
     with sqlite3.connect(path) as database:
         changed = database.execute(
-            "UPDATE log SET records = replace(records, 'sum_', 'sums') WHERE records LIKE '%sum_%'"
+            "UPDATE commits SET records = replace(records, 'sum_', 'sums') "
+            "WHERE records LIKE '%sum_%'"
         ).rowcount
+        database.execute("UPDATE commits SET state_sum = NULL, records_sum = NULL")
+        database.execute("UPDATE runs SET sum = NULL")
     database.close()
     assert changed
 

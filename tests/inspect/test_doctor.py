@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from abstractruntime import RunState, Runtime, Snapshot, open_store
+from abstractruntime import RunState, RunStatus, Runtime, Snapshot, open_store
 from abstractruntime.errors import StoreCorrupt
 from abstractruntime.inspect.doctor import Health, examine
+from abstractruntime.inspect.verify import all_run_ids, verify_runs
 from abstractruntime.storage.base import Store
 from abstractruntime.storage.leftovers import SETTLED_S, sweep
+from abstractruntime.testing.commits import Script, time_at, waiting_for
 from tests.inspect.test_runs import flow
+from tests.storage.sqlite_ground import rows
 
 NOW_S = 1_700_000_000.0
 NOW = datetime.fromtimestamp(NOW_S, UTC).isoformat()
@@ -180,3 +184,33 @@ def test_damage_of_the_medium_is_said(tmp_path: Path) -> None:
     assert health.damage
     assert not health.ok
     assert health.to_dict()["damage"]
+
+
+def test_an_index_that_does_not_fit_its_rows_is_said(tmp_path: Path) -> None:
+    """By such an index a timer would never be found due."""
+    path, until = tmp_path / "runs.db", time_at(77)
+    script = Script("r")
+    with open_store(f"sqlite:///{path}") as store:
+        store.commit(script.commit())
+        wait = waiting_for("k", until=until)
+        store.commit(script.commit(status=RunStatus.WAITING, waiting=wait))
+    before = path.read_bytes()
+    places = [found.start() for found in re.finditer(re.escape(until.encode()), before)]
+    assert len(places) >= 4  # the log, three times the run's row, the index of wake times
+    for at in places:
+        path.write_bytes(before[:at] + b"3" + before[at + 1 :])
+        with open_store(f"sqlite:///{path}") as store:
+            assert not examine(store, now=NOW).ok
+
+
+def test_a_damaged_row_is_named_though_runs_cannot_be_listed(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    with open_store(f"sqlite:///{path}") as store:
+        good, bad = start(store), start(store)
+        rows(path, "UPDATE runs SET workflow_id = 'other' WHERE run_id = ?", bad)
+        health = examine(store, now=NOW)
+        assert health.broken is not None
+        assert [each.run_id for each in health.broken] == [bad]
+        assert "the row of revision 1 is not as it was written" in health.broken[0].faults[0]
+        assert {each.run_id for each in verify_runs(store, all_run_ids(store))} == {good, bad}
+        assert store.load(good) is not None

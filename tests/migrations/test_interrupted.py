@@ -13,7 +13,7 @@ import pytest
 
 from abstractruntime.errors import StoreTooNew
 from abstractruntime.storage import migrate
-from abstractruntime.storage.migrate import Migration, migrations
+from abstractruntime.storage.migrate import Migration, migrations, newest
 from abstractruntime.storage.relational.store import RelationalStore
 from abstractruntime.storage.sqlite import open_sqlite
 from abstractruntime.storage.sqlite_file import SqliteFile
@@ -23,6 +23,7 @@ from tests.storage.sqlite_ground import Medium, rows
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="these processes are forked")
 
 GOLDEN = HERE / "v1" / "runs.db.gz"
+NEWEST = newest("sqlite")
 NEXT = """
 CREATE TABLE marks (number INTEGER PRIMARY KEY, run_id TEXT NOT NULL) STRICT;
 INSERT INTO marks (run_id) SELECT run_id FROM runs ORDER BY number;
@@ -37,7 +38,7 @@ RACERS = 8
 
 def with_next(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in the version that brings `NEXT`."""
-    steps = (*migrations("sqlite"), Migration(len(migrations("sqlite")) + 1, "marks", NEXT))
+    steps = (*migrations("sqlite"), Migration(NEWEST + 1, "marks", NEXT))
     monkeypatch.setattr(migrate, "migrations", lambda dialect: steps)
 
 
@@ -142,11 +143,11 @@ def test_a_kill_anywhere_in_a_migration_leaves_a_store_that_opens(
         return golden(folder)
 
     def check(path: Path) -> None:
-        """The old version still opens what was not migrated, the new one brings all up to date."""
+        """The first version still opens what was not migrated, the new one migrates all."""
         ((version,),) = rows(path, "PRAGMA user_version")
         left.append(version)
         with monkeypatch.context() as as_before:
-            as_before.setattr(migrate, "migrations", migrations)
+            as_before.setattr(migrate, "migrations", lambda dialect: migrations(dialect)[:1])
             if version == 1:
                 assert schema(path) == old
                 open_sqlite(path).close()
@@ -157,15 +158,20 @@ def test_a_kill_anywhere_in_a_migration_leaves_a_store_that_opens(
             assert {(run.run_id,) for run in store.list_runs(limit=100)} == set(runs)
         assert rows(path, "SELECT run_id FROM marked ORDER BY mark") == runs
         assert rows(path, "PRAGMA integrity_check") == [("ok",)]
-        assert rows(path, "PRAGMA user_version") == [(2,)]
+        assert rows(path, "PRAGMA user_version") == [(NEWEST + 1,)]
+        assert schema(path) == whole
 
     with_next(monkeypatch)
+    (tmp_path / "whole").mkdir()
+    open_sqlite(golden(tmp_path / "whole")).close()
+    whole = schema(tmp_path / "whole" / "runs.db")
     killed = kill_everywhere(opens, make, check)
     assert killed >= 10
     print(
         f"{opens.__name__}: killed at {killed} places, {left.count(1)} stores were not migrated, "
-        f"{left.count(2)} were"
+        f"{left.count(NEWEST + 1)} were"
     )
+    assert set(left) <= {1, NEWEST + 1}
 
 
 @WAYS
@@ -188,7 +194,7 @@ def test_a_kill_anywhere_while_a_store_is_made_leaves_one_that_opens(
     assert killed >= 10
     print(
         f"{opens.__name__}: killed at {killed} places, {left.count(0)} stores were empty, "
-        f"{left.count(1)} were made"
+        f"{left.count(NEWEST)} were made"
     )
 
 
@@ -229,7 +235,8 @@ def test_processes_that_race_to_migrate_a_store_all_get_it(
     assert race(work) == [0] * RACERS
     assert rows(path, "SELECT run_id FROM marked ORDER BY mark") == runs
     assert rows(path, "SELECT count(*) FROM marks") == [(len(runs),)]
-    assert rows(path, "PRAGMA user_version") == [(2,)]
+    assert rows(path, "PRAGMA user_version") == [(NEWEST + 1,)]
+    assert {column for _, column, *_ in rows(path, "PRAGMA table_info(runs)")} >= {"sum", "mark"}
     print(f"{RACERS} processes raced, {len(runs)} runs were marked once")
 
 

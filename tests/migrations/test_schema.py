@@ -13,6 +13,9 @@ from abstractruntime.storage.sqlite_file import APPLICATION_ID
 from abstractruntime.testing.commits import Script
 from tests.storage.sqlite_ground import python, rows, said
 
+NEXT = newest("sqlite") + 1
+"""The number of a migration that some later version might bring."""
+
 
 class Tables:
     """A database as migrations see it."""
@@ -36,8 +39,8 @@ class Tables:
 
 
 def plain(text: str) -> str:
-    lines = [line.partition("--")[0] for line in text.splitlines()]
-    return " ".join(" ".join(lines).split())
+    lines = [line.partition("--")[0].replace(chr(34), "") for line in text.splitlines()]
+    return re.sub(r" ?([(),]) ?", r"\1", " ".join(" ".join(lines).split()))
 
 
 def test_the_schema_is_the_sum_of_its_migrations() -> None:
@@ -52,17 +55,17 @@ def test_the_schema_is_the_sum_of_its_migrations() -> None:
 def test_only_what_is_missing_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = (
         *migrations("sqlite"),
-        migrate.Migration(2, "more", "CREATE TABLE more (id INTEGER)"),
-        migrate.Migration(3, "most", "CREATE TABLE most (id INTEGER)"),
+        migrate.Migration(NEXT, "more", "CREATE TABLE more (id INTEGER)"),
+        migrate.Migration(NEXT + 1, "most", "CREATE TABLE most (id INTEGER)"),
     )
     monkeypatch.setattr(migrate, "migrations", lambda dialect: steps)
     tables = Tables()
-    tables.apply(steps[0].text + ";" + steps[1].text, 2)
+    tables.apply(";".join(step.text for step in steps[:NEXT]), NEXT)
     bring_up_to_date(tables, "sqlite", "here")
-    assert tables.at == 3
+    assert tables.at == NEXT + 1
     assert "most" in tables.schema()
     bring_up_to_date(tables, "sqlite", "here")
-    assert tables.at == 3
+    assert tables.at == NEXT + 1
 
 
 def test_an_older_file_is_migrated_when_it_is_opened(
@@ -71,11 +74,12 @@ def test_an_older_file_is_migrated_when_it_is_opened(
     path = tmp_path / "runs.db"
     with open_sqlite(path) as store:
         store.commit(Script("r").commit())
-    steps = (*migrations("sqlite"), migrate.Migration(2, "more", "CREATE TABLE more (id INTEGER)"))
+    more = migrate.Migration(NEXT, "more", "CREATE TABLE more (id INTEGER)")
+    steps = (*migrations("sqlite"), more)
     monkeypatch.setattr(migrate, "migrations", lambda dialect: steps)
     with open_sqlite(path) as store:
         assert store.load("r") is not None
-    assert rows(path, "PRAGMA user_version") == [(2,)]
+    assert rows(path, "PRAGMA user_version") == [(NEXT,)]
     assert rows(path, "SELECT count(*) FROM more") == [(0,)]
 
 
@@ -85,7 +89,7 @@ def test_a_migration_that_fails_leaves_the_old_tables(
     path = tmp_path / "runs.db"
     with open_sqlite(path) as store:
         store.commit(Script("r").commit())
-    broken = migrate.Migration(2, "bad", "CREATE TABLE half (id INTEGER); CREATE TABLE runs (x)")
+    broken = migrate.Migration(NEXT, "bad", "CREATE TABLE half (id INTEGER); CREATE TABLE runs (x)")
     steps = (*migrations("sqlite"), broken)
     monkeypatch.setattr(migrate, "migrations", lambda dialect: steps)
     with pytest.raises(Exception, match="already exists"):

@@ -120,7 +120,7 @@ def unchecked_queries(dialect: str) -> dict[str, str]:
 
 
 def trusting(desk: WritingDesk, commit: Commit) -> Trail:
-    rows = desk.session.rows("trail", (commit.run_id,))
+    rows = desk.session.rows("run", (commit.run_id,))
     return replace(Trail.of(rows[0]), revision=commit.expected)
 
 

@@ -155,7 +155,7 @@ CUTS = [
     ("run", "add_log", 1),
     ("commit", "", 1),
     ("committed", "", 2),
-    ("rows", "trail", 1),
+    ("rows", "run", 1),
 ]
 
 

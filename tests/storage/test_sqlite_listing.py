@@ -166,14 +166,14 @@ PLANS = {
     "answered": ((10,), "sqlite_autoindex_runs_1 (run_id=?)"),
     "prefix": (("a", 2), "sqlite_autoindex_runs_1 (run_id>?)"),
     "run": (("r",), "sqlite_autoindex_runs_1 (run_id=?)"),
-    "chain": ((1, 1, 9), "log USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
-    "base_at": ((1, 9), "log USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
-    "records": ((1, 0, 9), "log USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+    "chain": ((1, 1, 9), "commits USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+    "base_at": ((1, 9), "commits USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+    "records": ((1, 0, 9), "commits USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
     "messages_named": (("r", "k"), "messages_to (run_id=? AND name=?)"),
     "consume_message": (("r", "m"), "sqlite_autoindex_messages_1 (run_id=? AND message_id=?)"),
     "evidence": (("r",), "evidence_of (run_id=?)"),
-    "move_run": ((None,) * 10, "runs USING INTEGER PRIMARY KEY (rowid=?)"),
-    "turn_run": ((None,) * 16, "runs USING INTEGER PRIMARY KEY (rowid=?)"),
+    "move_run": ((None,) * 11, "runs USING INTEGER PRIMARY KEY (rowid=?)"),
+    "turn_run": ((None,) * 17, "runs USING INTEGER PRIMARY KEY (rowid=?)"),
 }
 
 

@@ -19,6 +19,7 @@ from abstractruntime.core.models import RunStatus
 from abstractruntime.errors import StoreCorrupt
 from abstractruntime.storage.relational import lines, moves
 from abstractruntime.storage.relational.store import RelationalStore
+from abstractruntime.storage.relational.sums import log_sums
 from abstractruntime.storage.relational.trail import Texts
 from abstractruntime.storage.sqlite_file import SqliteFile
 from abstractruntime.testing.commits import Script, as_seen, time_at, waiting_for
@@ -74,7 +75,7 @@ def test_a_commit_is_one_update_and_one_insert(store: RelationalStore) -> None:
         assert statements(store, lambda commit=commit: store.commit(commit)) == [
             "BEGIN IMMEDIATE",
             "UPDATE runs SET",
-            "INSERT INTO log",
+            "INSERT INTO commits",
             "COMMIT",
         ]
 
@@ -319,10 +320,11 @@ def test_a_line_that_refers_to_nothing_is_reported(store: RelationalStore, path:
     store.commit(script.commit())
     store.commit(script.begin())
     store.commit(script.finish())
-    rows(path, "UPDATE log SET records = '[]' WHERE place & 0xffffffff = 2")
+    change = "UPDATE commits SET records = '[]', records_sum = ? WHERE place & 0xffffffff = 2"
+    rows(path, change, log_sums("r", 2, b"", None, None, b"[]")[1])
     with pytest.raises(StoreCorrupt, match="revision 2 does not hold the effect of step"):
         store.list_records("r")
-    rows(path, "DELETE FROM log WHERE place & 0xffffffff = 2")
+    rows(path, "DELETE FROM commits WHERE place & 0xffffffff = 2")
     with pytest.raises(StoreCorrupt, match="revision 2 is not in the log"):
         store.list_records("r")
     with pytest.raises(StoreCorrupt, match="needs the log rows from 1 on"):

@@ -18,7 +18,7 @@ from abstractruntime.errors import RuntimeFault, UnknownRun
 from abstractruntime.inspect.orphans import orphans
 from abstractruntime.inspect.runs import RunRow, row_of
 from abstractruntime.inspect.standing import STANDINGS, standing_of
-from abstractruntime.inspect.verify import Verdict, verify_run
+from abstractruntime.inspect.verify import Verdict, all_run_ids, verify_run
 from abstractruntime.storage.base import Capability, Store
 from abstractruntime.storage.leftovers import Leftover
 
@@ -40,7 +40,7 @@ class Health:
 
     `recoverable` and `parked` hold the longest idle ones, at most 20 each. `damage` is what the
     medium or a read says of itself, `broken` the runs whose ledgers do not verify (None: not
-    looked at), `leftovers` what belongs to nothing.
+    looked at), `without_sum` how many rows have no checksum, `leftovers` what belongs to nothing.
     """
 
     facts: dict[str, Any]
@@ -54,6 +54,7 @@ class Health:
     damage: tuple[str, ...]
     verified: int
     broken: tuple[Verdict, ...] | None
+    without_sum: int
     leftovers: tuple[Leftover, ...]
 
     @property
@@ -85,6 +86,7 @@ class Health:
             "damage": list(self.damage),
             "verified": self.verified,
             "broken": None if self.broken is None else [each.to_dict() for each in self.broken],
+            "without_sum": self.without_sum,
             "leftovers": [
                 {
                     "kind": each.kind,
@@ -113,7 +115,7 @@ def examine(
     damage: list[str] = []
     runs = _runs(store, damage)
     tally = _tally(runs, now)
-    broken = _broken(store, list(runs), progress) if verify else None
+    verdicts = _verdicts(store, _ids(store, runs), progress) if verify else ()
     leftovers = store.leftovers(now_s=parse(now).timestamp())
     if Capability.QUERYABLE in store.capabilities and not damage:
         leftovers += orphans(store, runs)
@@ -122,24 +124,31 @@ def examine(
         capabilities={each.value: each in store.capabilities for each in Capability},
         **tally,
         damage=tuple(damage),
-        verified=len(runs) if verify else 0,
-        broken=broken,
+        verified=len(verdicts),
+        broken=tuple(each for each in verdicts if not each.ok) if verify else None,
+        without_sum=sum(each.without_sum for each in verdicts),
         leftovers=tuple(leftovers),
     )
 
 
-def _broken(
+def _ids(store: Store, runs: dict[str, RunState]) -> list[str]:
+    """Of all runs; also when one that is damaged kept them from being listed."""
+    if not runs:
+        with suppress(RuntimeFault):
+            return all_run_ids(store)
+    return list(runs)
+
+
+def _verdicts(
     store: Store, run_ids: list[str], progress: Callable[[int, int], None] | None
 ) -> tuple[Verdict, ...]:
-    broken = []
+    verdicts = []
     for number, run_id in enumerate(run_ids, start=1):
         with suppress(UnknownRun):  # its host removed it meanwhile
-            verdict = verify_run(store, run_id)
-            if not verdict.ok:
-                broken.append(verdict)
+            verdicts.append(verify_run(store, run_id))
         if progress is not None:
             progress(number, len(run_ids))
-    return tuple(broken)
+    return tuple(verdicts)
 
 
 def _facts(store: Store, damage: list[str]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""Whether ledgers are what was written: the chain, its head in the checkpoint, the revisions, and
-the state that history rebuilds. It reads; it never repairs."""
+"""Whether runs are what was written: the chain, its head in the checkpoint, the revisions, the
+state that history rebuilds, the checksums of rows. It reads; it never repairs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from abstractruntime.core.checkpoint import Checkpoint
 from abstractruntime.core.head import head_of
 from abstractruntime.core.models import RunState
-from abstractruntime.errors import RuntimeFault, UnknownRun
+from abstractruntime.errors import RuntimeFault, StoreCorrupt, UnknownRun
 from abstractruntime.inspect.text import one_line
-from abstractruntime.storage.base import Capability, Store
+from abstractruntime.storage.base import Capability, RowCheck, Store
 from abstractruntime.storage.ledger_chain import verify_ledger_chain
 
 MANY = 1_000_000_000
@@ -20,7 +20,10 @@ MANY = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One run: `ok` when nothing is wrong, `chained` whether there was a chain to look at."""
+    """One run: `ok` when nothing is wrong, `chained` whether there was a chain to look at.
+
+    `without_sum` counts its rows that a version wrote before there were checksums.
+    """
 
     run_id: str
     ok: bool
@@ -29,6 +32,7 @@ class Verdict:
     revision: int
     head: str | None
     faults: tuple[str, ...]
+    without_sum: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Its JSON form."""
@@ -40,6 +44,7 @@ class Verdict:
             "revision": self.revision,
             "head": self.head,
             "faults": list(self.faults),
+            "without_sum": self.without_sum,
         }
 
 
@@ -57,8 +62,12 @@ def verify_runs(
 
 
 def all_run_ids(store: Store) -> list[str]:
-    """The ids of every run in the store, oldest change first."""
-    return [run.run_id for run in reversed(store.list_runs(limit=MANY))]
+    """The ids of every run in the store, oldest change first; when one is damaged, by id."""
+    try:
+        return [run.run_id for run in reversed(store.list_runs(limit=MANY))]
+    except StoreCorrupt:
+        # Which one it is, its own verdict says.
+        return list(store.find_prefix("", limit=MANY))
 
 
 def verify_run(store: Store, run_id: str) -> Verdict:
@@ -80,7 +89,11 @@ def verify_run(store: Store, run_id: str) -> Verdict:
     except UnknownRun:
         raise
     except RuntimeFault as fault:
-        return Verdict(run_id, False, False, 0, 0, None, (f"cannot be read: {fault}",))
+        rows = _rows(store, run_id)
+        # The fault may be one of the rows': said once.
+        others = tuple(found for found in rows.faults if found != str(fault))
+        said = (f"cannot be read: {fault}", *others)
+        return Verdict(run_id, False, False, 0, 0, None, said, rows.without_sum)
     chained = any(record.get("record_hash") for record in records)
     faults: list[str] = []
     head = None
@@ -97,7 +110,25 @@ def verify_run(store: Store, run_id: str) -> Verdict:
     faults += _strangers(records, run_id)
     if Capability.HISTORY in store.capabilities and at.revision:
         faults += _history(store, loaded.run, at.revision)
-    return Verdict(run_id, not faults, chained, len(records), at.revision, head, tuple(faults))
+    rows = _rows(store, run_id)
+    faults += rows.faults
+    return Verdict(
+        run_id,
+        not faults,
+        chained,
+        len(records),
+        at.revision,
+        head,
+        tuple(faults),
+        rows.without_sum,
+    )
+
+
+def _rows(store: Store, run_id: str) -> RowCheck:
+    try:
+        return store.check_rows(run_id)
+    except RuntimeFault as fault:
+        return RowCheck((f"its rows cannot be read: {fault}",))
 
 
 def _fault(error: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> str:

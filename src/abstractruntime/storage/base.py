@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -104,6 +105,17 @@ class Transaction(Protocol):
 
     def execute(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         """Run one statement of the store's SQL; its rows. Not BEGIN, COMMIT or the like."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowCheck:
+    """What the stored rows of a run say against themselves, and how many have no checksum.
+
+    Those are of a version from before there were checksums: `faults` says nothing of them.
+    """
+
+    faults: tuple[str, ...] = ()
+    without_sum: int = 0
 
 
 class Handle(Protocol):
@@ -268,6 +280,10 @@ class Store(ABC):
     def check(self) -> list[str]:
         """What the medium itself finds wrong with what it holds, for `doctor`; empty: nothing."""
         return []
+
+    def check_rows(self, run_id: str) -> RowCheck:
+        """Compare all that is stored of a run with its checksums, for `verify`."""
+        return RowCheck()
 
     def leftovers(self, *, now_s: float) -> list[Leftover]:
         """What lies in its folder and belongs to nothing, as of `now_s` (seconds of the epoch)."""

@@ -1,5 +1,8 @@
 """Brings a database's tables to the form this version writes: migrations by number, in one
 transaction that the caller holds, so that racing processes see all of it or nothing.
+
+The version is read when a file is opened, not at each commit. A migration after which the version
+before would write rows that are wrong must make its statements fail, as 0002 does.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from abstractruntime.core.commit import Commit, Evidence, Loaded, Message
 from abstractruntime.core.models import RunState, RunStatus, WaitReason
 from abstractruntime.errors import RuntimeFault
-from abstractruntime.storage.base import Capability, Handle, Store
+from abstractruntime.storage.base import Capability, Handle, RowCheck, Store
 from abstractruntime.storage.views import StoreRecords, StoreRuns
 
 T = TypeVar("T")
@@ -166,6 +166,9 @@ class CrashingStore(Store):
 
     def find_step(self, run_id: str, key: str) -> list[dict[str, Any]]:
         return self.fuse.guard("find_step", lambda: self.inner.find_step(run_id, key))
+
+    def check_rows(self, run_id: str) -> RowCheck:
+        return self.inner.check_rows(run_id)
 
     # -- messages and evidence
 

@@ -19,7 +19,7 @@ from abstractruntime.storage.leftovers import Leftover, sweep
 def verify(session: Session, run_id: str | None) -> Exit:
     """Verify the ledger of a run, or of all.
 
-    Looks at hashes, their order, revisions, and whether history gives the stored state.
+    Looks at hashes, their order, revisions, whether history gives the stored state, and checksums.
 
     Exits with 5 when something does not fit, with 1 when a ledger has no chain to verify.
     """
@@ -43,6 +43,7 @@ def verify(session: Session, run_id: str | None) -> Exit:
                 "ok": code is Exit.OK,
                 "runs": len(verdicts),
                 "records": sum(verdict.records for verdict in verdicts),
+                "without_sum": sum(verdict.without_sum for verdict in verdicts),
                 "verdicts": [verdict.to_dict() for verdict in verdicts],
             }
         )
@@ -53,8 +54,14 @@ def verify(session: Session, run_id: str | None) -> Exit:
             say(f"  {safe(fault)}")
     if loose:
         say(f"{count(len(loose), 'ledger')} without a hash chain: nothing protects", style="yellow")
+    _say_without_sum(sum(verdict.without_sum for verdict in verdicts))
     _conclude(verdicts, broken)
     return code
+
+
+def _say_without_sum(rows: int) -> None:
+    if rows:
+        say(f"{count(rows, 'row')} without a checksum: written by an earlier version")
 
 
 def _conclude(verdicts: list[Verdict], broken: list[Verdict]) -> None:
@@ -129,6 +136,7 @@ def _judgement(health: Health) -> None:
         say(f"{safe(verdict.run_id, 80)}: ledger broken: {safe('; '.join(verdict.faults))}")
     for lost in health.lost[:SHOWN]:
         say(f"lost: {safe(lost.name, 80)}: {safe(lost.why)}", style="bold red")
+    _say_without_sum(health.without_sum)
     if health.troubles:
         say(f"{count(len(health.troubles), 'run')} in trouble", style="bold red")
     for trouble in health.troubles[:SHOWN]:

@@ -13,7 +13,6 @@ from abstractruntime.errors import (
     RevisionConflict,
     StoreBusy,
     StoreClosed,
-    StoreCorrupt,
     StoreReadOnly,
     StoreUnavailable,
 )
@@ -22,14 +21,16 @@ from abstractruntime.storage.relational.database import Database, copied
 from abstractruntime.storage.relational.group import Pending
 from abstractruntime.storage.relational.ledger_rows import LedgerRows
 from abstractruntime.storage.relational.lines import Fresh
+from abstractruntime.storage.relational.reading import refuse
+from abstractruntime.storage.relational.run_rows import UNREADABLE, check_run, records_at
 from abstractruntime.storage.relational.trail import Spot, Texts, Trail, Trails
 from abstractruntime.storage.relational.transaction import OpenTransaction
 from abstractruntime.storage.relational.works import CommitWork, refusal
 
 _MOST_BYTES: Final = 8 * 1024 * 1024
 """Bytes that may share one transaction."""
-_NOBODYS_FAULT: Final = (StoreBusy, StoreClosed, StoreCorrupt, StoreReadOnly, StoreUnavailable)
-"""Faults that another try with fewer members would meet again."""
+_NOBODYS_FAULT: Final = (StoreBusy, StoreClosed, StoreReadOnly, StoreUnavailable)
+"""Faults that another try with fewer members would meet again; so is any of a failed medium."""
 
 
 class WritingDesk:
@@ -133,7 +134,8 @@ class WritingDesk:
             self.session.rollback()
         except Exception as second:
             fault = self._database.fault(second)
-        if len(ready) == 1 or isinstance(fault, _NOBODYS_FAULT):
+        hopeless = isinstance(fault, _NOBODYS_FAULT) or self._database.failed() is not None
+        if len(ready) == 1 or hopeless:
             for member in ready:
                 member.settle(fault if member is ready[0] else copied(fault))
             return
@@ -155,10 +157,9 @@ class WritingDesk:
         run_id, expected = commit.run_id, commit.expected
         trail = self._staged.get(run_id) or self._trails.get(run_id)
         if trail is None or trail.revision != expected:
-            rows = self.session.rows("trail", (run_id,))
-            if not rows or rows[0][1] != expected:
+            trail = self._read_trail(run_id)
+            if trail is None or trail.revision != expected:
                 raise refusal(self.session, commit)
-            trail = Trail.of(rows[0])
         return trail
 
     def recall(self, spot: Spot) -> bytes:
@@ -167,14 +168,23 @@ class WritingDesk:
         text = self._texts.get(spot) if fresh is None else fresh.text
         if text is None:
             run_id, revision, index = spot
-            number = self.session.rows("trail", (run_id,))[0][0]
-            rows = LedgerRows(run_id, lambda at: self._row(number, at))
+            read = self.session.rows
+            number = read("number", (run_id,))[0][0]
+            rows = LedgerRows(run_id, lambda at: records_at(read, run_id, number, at))
             text = rows.payload_text(revision, index)
         return text
 
-    def _row(self, number: int, revision: int) -> str | None:
-        rows = self.session.rows("records_at", (number, revision))
-        return rows[0][0] if rows else None
+    def _read_trail(self, run_id: str) -> Trail | None:
+        """From the run's row; what is not as it was written is not built upon."""
+        read = self.session.rows
+        try:
+            rows = read("run", (run_id,))
+            if not rows:
+                return None
+            check_run(read, rows[0])
+        except UNREADABLE as error:
+            refuse(run_id, error)
+        return Trail.of(rows[0])
 
     def stage(self, run_id: str, trail: Trail, fresh: Sequence[Fresh]) -> None:
         """What holds once this batch is committed."""

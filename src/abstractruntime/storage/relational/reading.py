@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from abstractruntime.core.canonical import decode
@@ -14,18 +14,23 @@ from abstractruntime.errors import RuntimeFault, StoreCorrupt, UnknownRevision
 from abstractruntime.storage.relational.database import Row
 from abstractruntime.storage.relational.heads import rebuilt_head
 from abstractruntime.storage.relational.ledger_rows import LedgerRows
+from abstractruntime.storage.relational.run_rows import (
+    UNREADABLE,
+    Read,
+    check_chain,
+    check_run,
+    records_at,
+)
+from abstractruntime.storage.relational.sums import check_records, lost
 
-Read = Callable[[str, Sequence[Any]], list[Row]]
+__all__ = ["UNREADABLE", "listed", "loaded", "loaded_at", "records", "records_of_step", "refuse"]
 
 _FIXED = ("run_id", "workflow_id", "created_at", "actor_id", "session_id", "parent_run_id")
+_DRIVEN_COLUMNS = 12
 # Rows read at once: few for who looks for something near, many for who reads all.
 _LEAST_PAGE = 16
 _MOST_PAGE = 256
 _CLOSED = ("completed", "waiting")
-
-
-UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, AssertionError)
-"""What decoding a damaged row may raise."""
 
 
 def refuse(run_id: str, error: Exception) -> NoReturn:
@@ -41,6 +46,7 @@ def refuse(run_id: str, error: Exception) -> NoReturn:
 
 def loaded(read: Read, row: Row) -> Loaded:
     """A run whole from a row of the query `run`."""
+    check_run(read, row)
     head, text = _state(read, row)
     encoding, vars = Encoding.parse(text)
     return Loaded(_run(read, row, head, vars, payloads=True), encoding, head)
@@ -48,6 +54,7 @@ def loaded(read: Read, row: Row) -> Loaded:
 
 def loaded_at(read: Read, row: Row, revision: int) -> Loaded:
     """The same run as of an earlier revision; UnknownRevision."""
+    check_run(read, row)
     number, run_id, current = row[0], row[1], row[8]
     rows = read("base_at", (number, revision)) if 1 <= revision <= current else []
     if not rows:
@@ -63,7 +70,12 @@ def loaded_at(read: Read, row: Row, revision: int) -> Loaded:
 
 
 def listed(read: Read, row: Row) -> RunState:
-    """A run for a list: whole, but that its open steps stand without their payloads."""
+    """A run for a list: whole, but that its open steps stand without their payloads.
+
+    From a row of the query `run`, or of `runs_driven`: without vars and unchecked.
+    """
+    if len(row) > _DRIVEN_COLUMNS:
+        check_run(read, row)
     head, text = _state(read, row)
     return _run(read, row, head, decode(text), payloads=False)
 
@@ -74,7 +86,7 @@ def records(
     """The records of commits above `after`, of at most `limit` commits."""
     rows = _ledger(read, run_id, number)
     found: list[dict[str, Any]] = []
-    for revision, text in _log_rows(read, number, after=after, limit=limit):
+    for revision, text in _log_rows(read, run_id, number, after=after, limit=limit):
         found += rows.records(revision, text)
     return found
 
@@ -85,7 +97,7 @@ def records_of_step(
     """The records of the last step that `revision` began with `key`."""
     rows = _ledger(read, run_id, number)
     found: list[dict[str, Any]] = []
-    for at, text in _log_rows(read, number, after=revision - 1, limit=None):
+    for at, text in _log_rows(read, run_id, number, after=revision - 1, limit=None):
         page = rows.records(at, text)
         if not found:
             mine = [r for r in page if r["idempotency_key"] == key and r["status"] == "started"]
@@ -102,24 +114,27 @@ def records_of_step(
     return found
 
 
-def _log_rows(read: Read, number: int, *, after: int, limit: int | None) -> Iterator[Row]:
+def _log_rows(
+    read: Read, run_id: str, number: int, *, after: int, limit: int | None
+) -> Iterator[tuple[int, str]]:
     left = limit
+    summed = False
     after = max(after, 0)
     page_size = _LEAST_PAGE
     while left is None or left > 0:
         size = page_size if left is None else min(left, page_size)
         page_size = min(page_size * 2, _MOST_PAGE)
         page = read("records", (number, after, size))
-        yield from page
+        for revision, text, recorded in page:
+            if recorded is None and summed:
+                raise lost(run_id, revision, "the text of the records")
+            summed = recorded is not None
+            check_records(run_id, revision, recorded, text)
+            yield revision, text
         if len(page) < size:
             return
         after = page[-1][0]
         left = None if left is None else left - size
-
-
-def _records_at(read: Read, number: int, revision: int) -> str | None:
-    rows = read("records_at", (number, revision))
-    return rows[0][0] if rows else None
 
 
 def _state(read: Read, row: Row) -> tuple[dict[str, Any], bytes]:
@@ -142,15 +157,16 @@ def _rebuilt(
             run_id=run_id,
             revision=revision,
         )
-    changes = [(base + at, change) for at, (change, _, _) in enumerate(rows) if at]
+    check_chain(run_id, base, rows)
+    changes = [(base + at, change) for at, (change, *_) in enumerate(rows) if at]
     head = rebuilt_head(rows[0][0], changes, _ledger(read, run_id, number))
-    deltas = [decode(delta) for _, delta, _ in rows[1:] if delta is not None]
+    deltas = [decode(delta) for _, delta, *_ in rows[1:] if delta is not None]
     text = rows[0][2].encode()
     return head, apply_delta(text, deltas) if deltas else text
 
 
 def _ledger(read: Read, run_id: str, number: int) -> LedgerRows:
-    return LedgerRows(run_id, lambda revision: _records_at(read, number, revision))
+    return LedgerRows(run_id, lambda revision: records_at(read, run_id, number, revision))
 
 
 def _run(

@@ -21,12 +21,13 @@ from abstractruntime.core.models import (
 )
 from abstractruntime.errors import Refused, RuntimeFault, StoreBusy, StoreClosed, UnknownRun
 from abstractruntime.storage.artifacts import FileArtifactStore
-from abstractruntime.storage.base import Capability, Store, Transaction
+from abstractruntime.storage.base import Capability, RowCheck, Store, Transaction
 from abstractruntime.storage.leftovers import Leftover, of_artifacts
 from abstractruntime.storage.relational import reading
 from abstractruntime.storage.relational.database import Database
 from abstractruntime.storage.relational.desk import WritingDesk
 from abstractruntime.storage.relational.group import Group, Pending
+from abstractruntime.storage.relational.row_check import check_rows
 from abstractruntime.storage.relational.views import LedgerView, RunView
 from abstractruntime.storage.relational.works import (
     CommitWork,
@@ -170,7 +171,7 @@ class RelationalStore(Store):
         return reading.records_of_step(self._read, run_id, number, revision, key)
 
     def _number(self, run_id: str) -> int | None:
-        rows = self._read("trail", (run_id,))
+        rows = self._read("number", (run_id,))
         return rows[0][0] if rows else None
 
     # -- messages and evidence
@@ -291,6 +292,12 @@ class RelationalStore(Store):
 
     def check(self) -> list[str]:
         return [said for (said,) in self._read("check", ()) if said != "ok"]
+
+    def check_rows(self, run_id: str) -> RowCheck:
+        try:
+            return check_rows(self._read, run_id)
+        except reading.UNREADABLE as error:
+            reading.refuse(run_id, error)
 
     def leftovers(self, *, now_s: float) -> list[Leftover]:
         folder = self._database.folder

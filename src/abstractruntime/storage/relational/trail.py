@@ -8,6 +8,8 @@ from abstractruntime.core import times
 from abstractruntime.core.models import RunState
 from abstractruntime.core.values import value
 from abstractruntime.storage.relational.database import Row
+from abstractruntime.storage.relational.run_rows import fixed_of
+from abstractruntime.storage.relational.sums import fixed_sum
 
 LIVE: Final = frozenset({"running", "waiting"})
 _MOST_TRAILS = 16_384
@@ -24,6 +26,7 @@ class Trail:
     payloads JSON: node -> [revision, index, weight, count] of its last large payload
     listed   see `listed_of`
     names    see `names_of`
+    fixed    the sum of the row's fixed part
     """
 
     number: int
@@ -33,12 +36,26 @@ class Trail:
     payloads: str | None
     listed: tuple[Any, ...]
     names: tuple[str | None, ...]
+    created_at: str
+    changed_at: str
+    fixed: int
 
     @classmethod
     def of(cls, row: Row) -> Trail:
-        """From a row of the query `trail`."""
-        number, revision, base, weight, payloads, *rest = row
-        return cls(number, revision, base, weight, payloads, tuple(rest[:6]), tuple(rest[6:]))
+        """From a row of the query `run`, which was checked."""
+        fixed = fixed_of(row)
+        return cls(
+            number=row[0],
+            revision=row[8],
+            base=row[9],
+            weight=row[21],
+            payloads=row[22],
+            listed=row[14:20],
+            names=(fixed[1], *fixed[3:]),
+            created_at=row[3],
+            changed_at=row[13],
+            fixed=fixed_sum(fixed),
+        )
 
 
 def listed_of(run: RunState) -> tuple[Any, ...]:

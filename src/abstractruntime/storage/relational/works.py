@@ -132,8 +132,8 @@ def _write_move(session: Session, commit: Commit, move: Move) -> int:
         moved = session.run(move.how, (number, commit.run_id, *state, *move.touched))
         if not moved:
             raise refusal(session, commit)
-        if move.names != before.names:
-            session.run("rename_run", (number, *move.names))
+        if move.trail.names != before.names:
+            session.run("rename_run", (number, *move.trail.names))
     session.run("add_log", (number, state[0], *move.log))
     lines = move.lines
     for key in lines.keys:
@@ -151,7 +151,7 @@ def _insert_run(session: Session, commit: Commit, move: Move) -> int:
     run = commit.run
     fixed = (run.run_id, run.workflow_id, run.created_at)
     names = (run.actor_id, run.session_id, run.parent_run_id)
-    number = session.insert("create_run", (*fixed, *names, *move.listed, *move.state))
+    number = session.insert("create_run", (*fixed, *names, *move.trail.listed, *move.state))
     if number is None:
         raise refusal(session, commit)
     return number

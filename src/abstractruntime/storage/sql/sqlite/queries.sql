@@ -4,34 +4,34 @@
 INSERT INTO runs (
     run_id, workflow_id, created_at, actor_id, session_id, parent_run_id,
     status, changed_at, wait_reason, wait_key, wait_until, wake_at, driven, evidence,
-    revision, updated_at, current_node, base, weight, payloads, head, vars
+    revision, updated_at, current_node, base, weight, payloads, head, vars, sum
 ) VALUES (
     ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?14, ?8, ?9, ?10, ?11, ?12,
     (SELECT count(*) FROM evidence WHERE run_id = ?1),
-    ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20
+    ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21
 ) ON CONFLICT DO NOTHING;
 
 -- name: move_run
 -- The hot one: it touches no indexed column.
 UPDATE runs SET
     revision = ?3, updated_at = ?4, current_node = ?5,
-    base = ?6, weight = ?7, payloads = ?8, head = ?9, vars = ?10
+    base = ?6, weight = ?7, payloads = ?8, head = ?9, vars = ?10, sum = ?11
 WHERE number = ?1 AND revision = ?3 - 1 AND run_id = ?2;
 
 -- name: hand_run
 -- As move_run, and whether it is driven.
 UPDATE runs SET
     revision = ?3, updated_at = ?4, current_node = ?5,
-    base = ?6, weight = ?7, payloads = ?8, head = ?9, vars = ?10, driven = ?11
+    base = ?6, weight = ?7, payloads = ?8, head = ?9, vars = ?10, sum = ?11, driven = ?12
 WHERE number = ?1 AND revision = ?3 - 1 AND run_id = ?2;
 
 -- name: turn_run
 -- As move_run, and what listing asks about.
 UPDATE runs SET
     revision = ?3, updated_at = ?4, current_node = ?5,
-    base = ?6, weight = ?7, payloads = ?8, head = ?9, vars = ?10,
-    changed_at = ?4, status = ?11,
-    wait_reason = ?12, wait_key = ?13, wait_until = ?14, wake_at = ?15, driven = ?16
+    base = ?6, weight = ?7, payloads = ?8, head = ?9, vars = ?10, sum = ?11,
+    changed_at = ?4, status = ?12,
+    wait_reason = ?13, wait_key = ?14, wait_until = ?15, wake_at = ?16, driven = ?17
 WHERE number = ?1 AND revision = ?3 - 1 AND run_id = ?2;
 
 -- name: rename_run
@@ -40,8 +40,8 @@ UPDATE runs SET workflow_id = ?2, actor_id = ?3, session_id = ?4, parent_run_id 
 WHERE number = ?1;
 
 -- name: add_log
-INSERT INTO log (place, head, delta, vars, records)
-VALUES (?1 << 32 | ?2, ?3, ?4, ?5, ?6);
+INSERT INTO commits (place, head, delta, vars, records, state_sum, records_sum)
+VALUES (?1 << 32 | ?2, ?3, ?4, ?5, ?6, ?7, ?8);
 
 -- name: mark
 SAVEPOINT member;
@@ -82,31 +82,31 @@ ON CONFLICT (snapshot_id) DO UPDATE SET run_id = ?2, created_at = ?3, text = ?4;
 -- name: delete_snapshot
 DELETE FROM snapshots WHERE snapshot_id = ?1;
 
--- Reading: what a writer asks about a run it did not move last.
-
--- name: trail
-SELECT
-    number, revision, base, weight, payloads,
-    status, wait_reason, wait_key, wait_until, wake_at, driven,
-    workflow_id, actor_id, session_id, parent_run_id
-FROM runs WHERE run_id = ?1;
+-- Reading: what a writer asks about a run it did not move last, beside `run`.
 
 -- name: revision
 SELECT revision FROM runs WHERE run_id = ?1;
 
--- Reading runs: the columns are those of relational.reading.RUN.
+-- name: number
+SELECT number FROM runs WHERE run_id = ?1;
+
+-- Reading runs: whole rows, so that their sums can be checked; relational/run_rows knows them.
 
 -- name: run
 SELECT
     number, run_id, workflow_id, created_at, actor_id, session_id, parent_run_id,
-    evidence, revision, base, head, vars
+    evidence, revision, base, head, vars,
+    updated_at, changed_at, status, wait_reason, wait_key, wait_until, wake_at, driven,
+    current_node, weight, payloads, sum
 FROM runs WHERE run_id = ?1;
 
 -- name: runs_at_rest
 -- Every status but running, whose updated_at is not in an index.
 SELECT
     number, run_id, workflow_id, created_at, actor_id, session_id, parent_run_id,
-    evidence, revision, base, head, vars, updated_at
+    evidence, revision, base, head, vars,
+    updated_at, changed_at, status, wait_reason, wait_key, wait_until, wake_at, driven,
+    current_node, weight, payloads, sum
 FROM runs
 WHERE status = ?1
     AND (?2 IS NULL OR wait_reason = ?2)
@@ -116,7 +116,9 @@ ORDER BY changed_at DESC LIMIT ?4;
 -- name: runs_in_motion
 SELECT
     number, run_id, workflow_id, created_at, actor_id, session_id, parent_run_id,
-    evidence, revision, base, head, vars, updated_at
+    evidence, revision, base, head, vars,
+    updated_at, changed_at, status, wait_reason, wait_key, wait_until, wake_at, driven,
+    current_node, weight, payloads, sum
 FROM runs
 WHERE number IN (
     SELECT number FROM runs
@@ -129,13 +131,16 @@ WHERE number IN (
 -- name: runs_waiting_until
 SELECT
     number, run_id, workflow_id, created_at, actor_id, session_id, parent_run_id,
-    evidence, revision, base, head, vars
+    evidence, revision, base, head, vars,
+    updated_at, changed_at, status, wait_reason, wait_key, wait_until, wake_at, driven,
+    current_node, weight, payloads, sum
 FROM runs
 -- The plus keeps it off the index of statuses: most waiting runs are not due.
 WHERE wake_at <= ?1 AND wait_until <= ?1 AND +status = 'waiting'
 ORDER BY wait_until LIMIT ?2;
 
 -- name: runs_driven
+-- For who looks whether drivers live: a run is loaded, and its sum checked, before it is touched.
 SELECT
     number, run_id, workflow_id, created_at, actor_id, session_id, parent_run_id,
     evidence, revision, base, head, '{}'
@@ -144,7 +149,9 @@ FROM runs WHERE driven = 1 ORDER BY number LIMIT ?1;
 -- name: runs_of_parent
 SELECT
     number, run_id, workflow_id, created_at, actor_id, session_id, parent_run_id,
-    evidence, revision, base, head, vars
+    evidence, revision, base, head, vars,
+    updated_at, changed_at, status, wait_reason, wait_key, wait_until, wake_at, driven,
+    current_node, weight, payloads, sum
 FROM runs
 WHERE parent_run_id = ?1 AND (?2 IS NULL OR status = ?2)
 ORDER BY created_at, number;
@@ -171,23 +178,31 @@ ORDER BY run_id LIMIT ?2;
 
 -- name: chain
 -- What a revision is rebuilt from.
-SELECT head, delta, vars FROM log
+SELECT head, delta, vars, state_sum FROM commits
 WHERE place BETWEEN (?1 << 32 | ?2) AND (?1 << 32 | ?3) ORDER BY place;
 
 -- name: base_at
-SELECT place & 0xffffffff FROM log
+SELECT place & 0xffffffff FROM commits
 WHERE place BETWEEN (?1 << 32) AND (?1 << 32 | ?2) AND vars IS NOT NULL
 ORDER BY place DESC LIMIT 1;
 
 -- name: records
-SELECT place & 0xffffffff, records FROM log
+SELECT place & 0xffffffff, records, records_sum FROM commits
 WHERE place > (?1 << 32 | ?2) AND place <= (?1 << 32 | 0xffffffff) ORDER BY place LIMIT ?3;
 
 -- name: records_at
-SELECT records FROM log WHERE place = (?1 << 32 | ?2);
+SELECT records, records_sum FROM commits WHERE place = (?1 << 32 | ?2);
 
 -- name: log_at
-SELECT head, delta, vars, records FROM log WHERE place = (?1 << 32 | ?2);
+SELECT head, delta, vars, records, state_sum, records_sum FROM commits
+WHERE place = (?1 << 32 | ?2);
+
+-- name: sums_at
+SELECT state_sum, records_sum FROM commits WHERE place = (?1 << 32 | ?2);
+
+-- name: log_rows
+SELECT place & 0xffffffff, head, delta, vars, records, state_sum, records_sum FROM commits
+WHERE place > (?1 << 32 | ?2) AND place <= (?1 << 32 | ?3) ORDER BY place LIMIT ?4;
 
 -- name: stray_record_at
 SELECT run_id, record FROM stray_records WHERE place = ?1;
@@ -206,6 +221,10 @@ WHERE run_id = ?1 ORDER BY place;
 SELECT message_id, run_id, name, payload, sent_at, sent_by, dedupe_key FROM messages
 WHERE run_id = ?1 AND name = ?2 ORDER BY place;
 
+-- name: evidence_counts
+-- As it is counted in the run's row, and as it is there.
+SELECT evidence, (SELECT count(*) FROM evidence WHERE run_id = ?1) FROM runs WHERE run_id = ?1;
+
 -- name: evidence
 SELECT evidence_id, run_id, step_id, digest, outcome, kept_at FROM evidence
 WHERE run_id = ?1 ORDER BY place;
@@ -218,4 +237,4 @@ SELECT text FROM snapshots WHERE ?1 IS NULL OR run_id = ?1
 ORDER BY created_at DESC, place DESC;
 
 -- name: check
-PRAGMA quick_check(20);
+PRAGMA integrity_check(20);

@@ -22,11 +22,12 @@ CREATE TABLE runs (
     revision      INTEGER NOT NULL,
     updated_at    TEXT NOT NULL,
     current_node  TEXT NOT NULL,
-    base          INTEGER NOT NULL,  -- the last revision whose log row stands whole
+    base          INTEGER NOT NULL,  -- the last revision that stands whole in `commits`
     weight        INTEGER NOT NULL,  -- bytes that changed since
     payloads      TEXT,  -- node -> [revision, index, weight, count] of its last large payload
-    head          TEXT,  -- null when large: log rows from `base` on hold it
-    vars          TEXT   -- the same
+    head          TEXT,  -- null when large: rows of `commits` from `base` on hold it
+    vars          TEXT,  -- the same
+    sum           INTEGER  -- of all columns but number and evidence; null before it was known
 ) STRICT;
 
 CREATE INDEX runs_by_status ON runs (status, changed_at);
@@ -34,15 +35,25 @@ CREATE INDEX runs_to_wake ON runs (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX runs_driven ON runs (driven) WHERE driven = 1;
 CREATE INDEX runs_by_parent ON runs (parent_run_id, created_at) WHERE parent_run_id IS NOT NULL;
 
--- One row per commit. `vars` stands only in a base row, whose `head` is whole; in the others `head`
--- and `delta` say what changed since the revision before.
-CREATE TABLE log (
-    place   INTEGER PRIMARY KEY,  -- run number * 2^32 + revision: a run's rows lie together
-    head    TEXT NOT NULL,
-    delta   TEXT,
-    vars    TEXT,
-    records TEXT NOT NULL
+-- The log. `vars` stands only in a base row, whose `head` is whole; in the others `head` and `delta`
+-- say what changed since the revision before.
+CREATE TABLE commits (
+    place       INTEGER PRIMARY KEY,  -- run number * 2^32 + revision: a run's rows lie together
+    head        TEXT NOT NULL,
+    delta       TEXT,
+    vars        TEXT,
+    records     TEXT NOT NULL,
+    state_sum   INTEGER,  -- of run id, revision, head, delta, vars
+    records_sum INTEGER   -- of run id, revision, records
 ) STRICT;
+
+-- Where the version before wrote its commits: a process that has the file open still may read on.
+CREATE VIEW log AS SELECT place, head, delta, vars, records FROM commits;
+
+CREATE TRIGGER log_is_closed INSTEAD OF INSERT ON log
+BEGIN
+    SELECT raise(ABORT, 'a newer abstractruntime has this file now: upgrade this process');
+END;
 
 CREATE TABLE step_keys (
     number   INTEGER NOT NULL,
@@ -116,7 +127,7 @@ FROM runs;
 CREATE VIEW public_ledger_v1 AS
 SELECT
     runs.run_id,
-    log.place & 0xffffffff AS revision,
+    commits.place & 0xffffffff AS revision,
     line.key AS line,
     line.value ->> '$.step_id' AS step_id,
     line.value ->> '$.status' AS status,
@@ -135,5 +146,5 @@ SELECT
     line.value ->> '$.ended_at' AS ended_at,
     line.value ->> '$.record_hash' AS record_hash
 FROM runs
-JOIN log ON log.place BETWEEN runs.number << 32 AND (runs.number << 32) + 0xffffffff
-JOIN json_each(log.records) AS line;
+JOIN commits ON commits.place BETWEEN runs.number << 32 AND (runs.number << 32) + 0xffffffff
+JOIN json_each(commits.records) AS line;
