@@ -19,7 +19,7 @@ from abstractruntime.storage import views
 from tests.property.machine import Machine
 
 STORES = ("memory", "sqlite", "pair", "files", "plain")
-BLOCKS, EXAMPLES, ACTIONS = 5, 32, 1_000
+BLOCKS, EXAMPLES, ACTIONS = 8, 24, 640
 """Examples have 50 steps at most; of a store's blocks each is at least so many actions."""
 LONG_BLOCKS, LONG_EXAMPLES, LONG_ACTIONS = 100, 160, 5_000
 

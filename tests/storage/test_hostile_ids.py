@@ -29,7 +29,7 @@ from abstractruntime.errors import InvalidIdentifier
 from abstractruntime.storage.sqlite import open_sqlite
 from tests.storage.nasty_ids import LONG, NASTY, fuzzed, look_alikes
 
-BLOCKS, FUZZED = 4, 2_500
+BLOCKS, FUZZED = 8, 1_250
 """Ten thousand ids for each place, in blocks that are not too long on a slow disk."""
 
 
