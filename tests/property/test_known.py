@@ -144,9 +144,9 @@ def test_an_object_loaded_before_a_commit_of_another_process_is_stale(
 ) -> None:
     with world(kind, tmp_path) as made:
         run_id = made.runtime.start(workflow=made.programs.get("event"))
-        for number in (1, 2, 3):
+        for number in (1, 2):
             run = made.state(run_id)
-            run.vars["edits"] = number
+            run.vars["edits"], run.checkpoint = number, None
             made.runtime.run_store.save(run)
         old = made.state(run_id)
         made.begin()
