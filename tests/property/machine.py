@@ -211,16 +211,17 @@ class Machine(Checks, RuleBasedStateMachine):
         self.edits += 1
         run = self.run_at(which)
         node = f"n{back % len(run.stages)}"
-        if node == run.node and self.forgetful(run):
+        if self.forgetful(run, node):
             return
         self.save(run, points, "edits", self.edits, node, carries=carries)
 
-    def forgetful(self, run: Run) -> bool:
+    def forgetful(self, run: Run, node: str | None = None) -> bool:
         """Whether it ended before its steps had caught up with the ledger after a rewind.
 
-        Opened again there it performs recorded steps once more: test_known.py.
+        Set running there, or where it never was, it performs recorded steps again: test_known.py.
         """
-        return run.rewound and run.status in ENDED
+        entered = {visited for visited, _ in run.trail} - {run.noticed}
+        return run.forgot and node not in entered
 
     def save(
         self,
@@ -256,7 +257,10 @@ class Machine(Checks, RuleBasedStateMachine):
         moves = sum(said != ("edited",) for said in run.log)
         state, then = self.old.pop(run.run_id, (None, 0))
         if state is None or self.kind.endswith("plain"):
-            self.old[run.run_id] = (self.world.state(run.run_id), moves)
+            # The number of an edit that no commit has taken up is given again: test_known.py.
+            now, noted = self.world.state(run.run_id), self.world.noted(run.run_id)
+            if now.checkpoint is not None and now.checkpoint.revision == noted:
+                self.old[run.run_id] = (now, moves)
         elif moves > then:
             self.counted["late save"] += 1
             state.vars["edits"] = "late"

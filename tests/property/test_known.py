@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from abstractruntime import RunStatus
+from abstractruntime.errors import RevisionConflict
 from abstractruntime.testing.crashes import Crash, When
 from tests.property.world import World
 
@@ -120,3 +121,23 @@ def test_a_rewind_that_drops_the_checkpoint_voids_no_record_in_the_next_process(
         made.state(run_id)
         said = made.log(made.store.list_records(run_id))
         assert said[:2] == [("step completed", "n0", 1), ("completed", "end", 1)]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a new process counts edits anew: an old object has a later one's number"
+)
+@pytest.mark.parametrize("kind", ["pair", "files"])
+def test_an_object_loaded_before_a_commit_of_another_process_is_stale(
+    kind: str, tmp_path: Path
+) -> None:
+    with world(kind, tmp_path) as made:
+        run_id = made.runtime.start(workflow=made.programs.get("event"))
+        for number in (1, 2):
+            run = made.state(run_id)
+            run.vars["edits"], run.checkpoint = number, None
+            made.runtime.run_store.save(run)
+        old = made.state(run_id)
+        made.begin()
+        made.tick(run_id, "event", False)
+        with pytest.raises(RevisionConflict):
+            made.runtime.run_store.save(old)

@@ -21,6 +21,7 @@ from abstractruntime import (
     WorkflowSpec,
     open_store,
 )
+from abstractruntime.core.checkpoint import Checkpoint
 from abstractruntime.core.policy import DefaultEffectPolicy
 from abstractruntime.core.times import plus
 from abstractruntime.engine.outcome import StepContext
@@ -251,6 +252,12 @@ class World:
 
     def state(self, run_id: str) -> RunState:
         return self.runtime.get_state(run_id)
+
+    def noted(self, run_id: str) -> int:
+        """The revision that stands in the run store."""
+        run = self.runtime.run_store.load(run_id)
+        assert run is not None
+        return 0 if run.checkpoint is None else Checkpoint.coerce(run.checkpoint).revision
 
     def committed(self, run_id: str) -> set[str]:
         """The keys of all steps of a run whose outcome its ledger holds."""
