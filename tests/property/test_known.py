@@ -104,9 +104,6 @@ def test_a_void_record_of_a_chained_ledger_is_no_visit(tmp_path: Path) -> None:
         assert at.visits["n0"] == 2
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what the host put back without its checkpoint looks like half a commit"
-)
 def test_a_rewind_that_drops_the_checkpoint_voids_no_record_in_the_next_process(
     tmp_path: Path,
 ) -> None:
@@ -123,9 +120,6 @@ def test_a_rewind_that_drops_the_checkpoint_voids_no_record_in_the_next_process(
         assert said[:2] == [("step completed", "n0", 1), ("completed", "end", 1)]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a new process counts edits anew: an old object has a later one's number"
-)
 @pytest.mark.parametrize("kind", ["pair", "files"])
 def test_an_object_loaded_before_a_commit_of_another_process_is_stale(
     kind: str, tmp_path: Path

@@ -21,7 +21,6 @@ from abstractruntime import (
     WorkflowSpec,
     open_store,
 )
-from abstractruntime.core.checkpoint import Checkpoint
 from abstractruntime.core.policy import DefaultEffectPolicy
 from abstractruntime.core.times import plus
 from abstractruntime.engine.outcome import StepContext
@@ -252,12 +251,6 @@ class World:
 
     def state(self, run_id: str) -> RunState:
         return self.runtime.get_state(run_id)
-
-    def noted(self, run_id: str) -> int:
-        """The revision that stands in the run store."""
-        run = self.runtime.run_store.load(run_id)
-        assert run is not None
-        return 0 if run.checkpoint is None else Checkpoint.coerce(run.checkpoint).revision
 
     def committed(self, run_id: str) -> set[str]:
         """The keys of all steps of a run whose outcome its ledger holds."""

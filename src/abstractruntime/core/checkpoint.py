@@ -135,6 +135,7 @@ class Checkpoint:
     linked     how many pieces of evidence the ledger already links
     digest     of the public fields, for stores a host writes to directly
     queued_at  schedulers move the run from then on, though nothing else wakes it
+    committed  the last commit, where saves of a host that no commit took up have taken revisions
     """
 
     revision: int = 0
@@ -152,6 +153,12 @@ class Checkpoint:
     evidence: int = 0
     digest: str | None = field(default=None, compare=False)
     queued_at: str | None = None
+    committed: int | None = field(default=None, compare=False)
+
+    @property
+    def last_commit(self) -> int:
+        """The revision of the last commit; above it are those that a host's edits took."""
+        return self.revision if self.committed is None else self.committed
 
     def wake_at(self, until: str | None) -> str | None:
         """When the run is due to be moved by a clock: its wait's `until`, a retry, its queue."""
@@ -189,6 +196,7 @@ class Checkpoint:
             "reports_to",
             "digest",
             "queued_at",
+            "committed",
         ):
             value = getattr(self, name)
             if value is not None:
@@ -226,6 +234,7 @@ class Checkpoint:
             evidence=data.get("evidence", 0),
             digest=data.get("digest"),
             queued_at=data.get("queued_at"),
+            committed=data.get("committed"),
         )
 
     @classmethod
