@@ -135,3 +135,24 @@ def test_an_object_loaded_before_a_commit_of_another_process_is_stale(
         made.tick(run_id, "event", False)
         with pytest.raises(RevisionConflict):
             made.runtime.run_store.save(old)
+
+
+@pytest.mark.parametrize("kind", ["pair", "files"])
+def test_a_wait_whose_end_was_void_once_is_a_wait_when_the_run_is_rewound(
+    kind: str, tmp_path: Path
+) -> None:
+    program = "work+child:event"
+    with world(kind, tmp_path) as made:
+        run_id = made.runtime.start(workflow=made.programs.get(program))
+        made.tick(run_id, program, False)
+        child = made.store.list_children(parent_run_id=run_id)[0]
+        made.runtime.cancel_run(child.run_id)
+        made.begin()
+        made.fuse.at, made.fuse.when, made.fuse.verb = 1, When.AFTER, "append_many"
+        with pytest.raises(Crash):
+            made.tick(run_id, program, False)
+        made.begin()
+        made.tick(run_id, program, False)  # the wait fails, for good this time
+        rewind(made, run_id)
+        made.tick(run_id, program, False)
+        assert made.state(run_id).status is RunStatus.WAITING

@@ -290,7 +290,7 @@ class Looks:
                 "voided",
                 line_id=new_id(),
                 now=now,
-                revision=groups[-1].revision,
+                revision=group.revision,
                 step_ids=list(dict.fromkeys(record["step_id"] for record in unperformed)),
                 records=len(unperformed),
             )
