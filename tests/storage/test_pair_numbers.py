@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from abstractruntime.core.checkpoint import Checkpoint
-from abstractruntime.core.models import RunState
+from abstractruntime.core.models import RunState, StepRecord
 from abstractruntime.errors import RevisionConflict
 from abstractruntime.storage.base import RunStore
 from abstractruntime.storage.in_memory import InMemoryLedgerStore, InMemoryRunStore
@@ -161,3 +161,25 @@ def test_what_the_host_saved_without_checkpoint_hides_no_half_written_commit() -
     assert "one" not in kinds
     assert "voided" in kinds
     assert list(at(given(again)).open_steps) == [""]
+
+
+def test_a_save_between_the_two_writes_of_a_commit_stays_and_so_does_the_commit() -> None:
+    runs, ledger = InMemoryRunStore(), InMemoryLedgerStore()
+    pair = PairedStore(runs, ledger)
+    script = created(pair, "r", vars={"n": 1})
+    pair.commit(script.begin())
+    append_many = ledger.append_many
+
+    def meanwhile(records: Sequence[StepRecord]) -> None:
+        append_many(records)
+        edit(runs, host=1)
+
+    ledger.append_many = meanwhile  # type: ignore[method-assign]
+    with pytest.raises(RevisionConflict):
+        pair.commit(script.finish({"said": 1}))
+    ledger.append_many = append_many  # type: ignore[method-assign]
+    for one in (pair, PairedStore(runs, ledger)):
+        run = given(one)
+        assert (run.vars["host"], run.vars["answer"]) == (1, {"said": 1})
+        assert at(run).open_steps == {}
+        assert at(run).last_commit == 3

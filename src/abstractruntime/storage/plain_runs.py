@@ -154,9 +154,11 @@ def to_save(
     at = Checkpoint.from_dict(below)
     revision = found
     if carried is not None:
-        if carried.last_commit > at.last_commit:
+        later = carried.last_commit > at.last_commit
+        if later and carried.revision > found:
             return data, run.checkpoint
-        if carried.last_commit < at.last_commit or carried.revision < found:
+        # A later commit that does not know of the edit met it on its way: both are to stay.
+        if later or carried.last_commit < at.last_commit or carried.revision < found:
             raise RevisionConflict(
                 f"Run '{run.run_id}' is at revision {found}, "
                 f"the object to save is of {carried.revision}",
