@@ -27,6 +27,7 @@ from abstractruntime.storage.plain_runs import (
     select_due,
     select_runs,
     to_save,
+    took,
     whole,
 )
 
@@ -42,12 +43,13 @@ class InMemoryRunStore(RunStore):
         """Store a copy of `run`; NotJson, RevisionConflict when it is older than what is stored."""
         with self._lock:
             row = self._rows.get(run.run_id)
-            data = to_save(
+            data, checkpoint = to_save(
                 run,
+                lambda: decode(self._rows[run.run_id].data)["checkpoint"],
                 found=None if row is None else row.revision,
-                kept=lambda: decode(self._rows[run.run_id].data)["checkpoint"],
             )
             self._rows[run.run_id] = Row.of(data, whole(data))
+            took(run, checkpoint)
 
     def load(self, run_id: str) -> RunState | None:
         """A copy of the run as last saved; None when unknown."""
