@@ -166,7 +166,9 @@ def _recomputed(record: dict[str, Any], prev_hash: Any) -> str | None:
 
 def _without_later_nones(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: value for name, value in record.items() if value is not None or name not in LATER_FIELDS
+        name: value
+        for name, value in record.items()
+        if value is not None or name not in LATER_FIELDS
     }
 
 
