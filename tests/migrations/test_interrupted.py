@@ -32,12 +32,13 @@ CREATE INDEX runs_by_mark ON runs (mark);
 CREATE VIEW marked AS SELECT run_id, mark FROM runs;
 """
 """A migration that some later version might bring: it makes, fills, changes and indexes tables."""
+LAST = len(migrations("sqlite")) + 1
 RACERS = 8
 
 
 def with_next(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in the version that brings `NEXT`."""
-    steps = (*migrations("sqlite"), Migration(len(migrations("sqlite")) + 1, "marks", NEXT))
+    steps = (*migrations("sqlite"), Migration(LAST, "marks", NEXT))
     monkeypatch.setattr(migrate, "migrations", lambda dialect: steps)
 
 
@@ -146,7 +147,7 @@ def test_a_kill_anywhere_in_a_migration_leaves_a_store_that_opens(
         ((version,),) = rows(path, "PRAGMA user_version")
         left.append(version)
         with monkeypatch.context() as as_before:
-            as_before.setattr(migrate, "migrations", migrations)
+            as_before.setattr(migrate, "migrations", lambda dialect: migrations(dialect)[:1])
             if version == 1:
                 assert schema(path) == old
                 open_sqlite(path).close()
@@ -157,14 +158,14 @@ def test_a_kill_anywhere_in_a_migration_leaves_a_store_that_opens(
             assert {(run.run_id,) for run in store.list_runs(limit=100)} == set(runs)
         assert rows(path, "SELECT run_id FROM marked ORDER BY mark") == runs
         assert rows(path, "PRAGMA integrity_check") == [("ok",)]
-        assert rows(path, "PRAGMA user_version") == [(2,)]
+        assert rows(path, "PRAGMA user_version") == [(LAST,)]
 
     with_next(monkeypatch)
     killed = kill_everywhere(opens, make, check)
     assert killed >= 10
     print(
         f"{opens.__name__}: killed at {killed} places, {left.count(1)} stores were not migrated, "
-        f"{left.count(2)} were"
+        f"{left.count(LAST)} were"
     )
 
 
@@ -229,7 +230,7 @@ def test_processes_that_race_to_migrate_a_store_all_get_it(
     assert race(work) == [0] * RACERS
     assert rows(path, "SELECT run_id FROM marked ORDER BY mark") == runs
     assert rows(path, "SELECT count(*) FROM marks") == [(len(runs),)]
-    assert rows(path, "PRAGMA user_version") == [(2,)]
+    assert rows(path, "PRAGMA user_version") == [(LAST,)]
     print(f"{RACERS} processes raced, {len(runs)} runs were marked once")
 
 

@@ -50,19 +50,21 @@ def test_the_schema_is_the_sum_of_its_migrations() -> None:
 
 
 def test_only_what_is_missing_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
+    last = newest("sqlite")
     steps = (
         *migrations("sqlite"),
-        migrate.Migration(2, "more", "CREATE TABLE more (id INTEGER)"),
-        migrate.Migration(3, "most", "CREATE TABLE most (id INTEGER)"),
+        migrate.Migration(last + 1, "more", "CREATE TABLE more (id INTEGER)"),
+        migrate.Migration(last + 2, "most", "CREATE TABLE most (id INTEGER)"),
     )
     monkeypatch.setattr(migrate, "migrations", lambda dialect: steps)
     tables = Tables()
-    tables.apply(steps[0].text + ";" + steps[1].text, 2)
+    for step in steps[:-1]:
+        tables.apply(step.text, step.number)
     bring_up_to_date(tables, "sqlite", "here")
-    assert tables.at == 3
+    assert tables.at == last + 2
     assert "most" in tables.schema()
     bring_up_to_date(tables, "sqlite", "here")
-    assert tables.at == 3
+    assert tables.at == last + 2
 
 
 def test_an_older_file_is_migrated_when_it_is_opened(
@@ -71,11 +73,13 @@ def test_an_older_file_is_migrated_when_it_is_opened(
     path = tmp_path / "runs.db"
     with open_sqlite(path) as store:
         store.commit(Script("r").commit())
-    steps = (*migrations("sqlite"), migrate.Migration(2, "more", "CREATE TABLE more (id INTEGER)"))
+    last = newest("sqlite")
+    more = migrate.Migration(last + 1, "more", "CREATE TABLE more (id INTEGER)")
+    steps = (*migrations("sqlite"), more)
     monkeypatch.setattr(migrate, "migrations", lambda dialect: steps)
     with open_sqlite(path) as store:
         assert store.load("r") is not None
-    assert rows(path, "PRAGMA user_version") == [(2,)]
+    assert rows(path, "PRAGMA user_version") == [(last + 1,)]
     assert rows(path, "SELECT count(*) FROM more") == [(0,)]
 
 
@@ -85,7 +89,8 @@ def test_a_migration_that_fails_leaves_the_old_tables(
     path = tmp_path / "runs.db"
     with open_sqlite(path) as store:
         store.commit(Script("r").commit())
-    broken = migrate.Migration(2, "bad", "CREATE TABLE half (id INTEGER); CREATE TABLE runs (x)")
+    bad = "CREATE TABLE half (id INTEGER); CREATE TABLE runs (x)"
+    broken = migrate.Migration(newest("sqlite") + 1, "bad", bad)
     steps = (*migrations("sqlite"), broken)
     monkeypatch.setattr(migrate, "migrations", lambda dialect: steps)
     with pytest.raises(Exception, match="already exists"):

@@ -273,7 +273,7 @@ class JsonlLedgerStore(LedgerStore):
         path = self.path(run_id)
         lines = b"".join(whole(record_to_dict(record)) + b"\n" for record in records)
         with appending(path) as descriptor, translated(path):
-            size = _without_torn_line(descriptor, path)
+            size = without_torn_line(descriptor, path)
             try:
                 write_all(descriptor, lines)
                 os.fsync(descriptor)
@@ -333,7 +333,7 @@ class JsonlLedgerStore(LedgerStore):
                     return None
             with appending(path) as descriptor:
                 size = os.fstat(descriptor).st_size
-                count = size - _without_torn_line(descriptor, path)
+                count = size - without_torn_line(descriptor, path)
         return (path.name + TORN, count) if count else None
 
     def path(self, run_id: str) -> Path:
@@ -381,7 +381,7 @@ def _last_line(descriptor: int) -> bytes | None:
     return None
 
 
-def _without_torn_line(descriptor: int, path: Path) -> int:
+def without_torn_line(descriptor: int, path: Path) -> int:
     """The size of the file once an unterminated last line is moved to `*.torn`, bytes kept."""
     size = os.fstat(descriptor).st_size
     end = _end_of_lines(descriptor, size)

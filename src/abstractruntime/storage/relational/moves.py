@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from abstractruntime.core.commit import Commit, Message
+from abstractruntime.core.commit import Commit
 from abstractruntime.core.models import RunStatus
 from abstractruntime.core.values import value
 from abstractruntime.storage.relational.heads import thin_change
 from abstractruntime.storage.relational.lines import MOST_DELTAS, Lines, Recall, lines_of, outweighs
-from abstractruntime.storage.relational.texts import strict_text_of, text_of
+from abstractruntime.storage.relational.texts import text_of
 from abstractruntime.storage.relational.trail import Trail, listed_of, names_of
 
 SMALL: Final = 4096
@@ -97,16 +97,3 @@ def move_of(commit: Commit, before: Trail | None, recall: Recall) -> Move:
     written = size if log_vars is not None else 0
     weighs = len(lines.text) + written
     return Move(state, log, lines, listed, names_of(run), before, how, touched, weighs)
-
-
-def message_values(message: Message) -> tuple[Any, ...]:
-    """The values of a message's row."""
-    return (
-        message.run_id,
-        message.name,
-        message.message_id,
-        strict_text_of(message.payload).decode(),
-        message.sent_at,
-        message.sent_by,
-        message.dedupe_key,
-    )
