@@ -22,7 +22,7 @@ from abstractruntime.core.machine.plan import Finish, Goto, Planned, check
 from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import RunState, RunStatus
 from abstractruntime.core.spec import WorkflowSpec
-from abstractruntime.engine import children, perform, recalls
+from abstractruntime.engine import children, mail, perform, recalls
 from abstractruntime.engine.liveness import is_live
 from abstractruntime.engine.load import load_draft
 from abstractruntime.engine.requests import Flow, Read
@@ -101,6 +101,7 @@ class Mover:
         self.calls = 0
         self.pending: list[perform.Done] = []
         self.recorded: recalls.Recorded | None = None
+        self.inbox = mail.Inbox()
         self.committed = False
         self._writing = False
         self.draft = draft
@@ -129,11 +130,15 @@ class Mover:
 
     def _move(self) -> Flow[RunState]:
         self.refuse_if_busy()
-        if self.run.status is RunStatus.WAITING and not (yield from children.unblock(self)):
+        if self.run.status is RunStatus.WAITING and not (
+            (yield from mail.receive(self)) or (yield from children.unblock(self))
+        ):
             return (yield from self.stop())
         while True:
             draft = self.draft
             if draft.run.status is not RunStatus.RUNNING:
+                if (yield from mail.receive(self)):
+                    continue
                 return (yield from self.stop())
             if draft.open_steps:
                 if not (yield from perform.perform_open(self, draft.open_steps[MAIN])):
@@ -296,6 +301,7 @@ class Mover:
         pending, self.pending = self.pending, []
         self.draft = yield from load_draft(self.settings, self.run.run_id)
         self.recorded = None
+        self.inbox = mail.Inbox()
         for done in pending:
             found = self.draft.open_steps.get(MAIN)
             if found is not None and found.step_id == done.step.step_id:
