@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from abstractruntime.core.models import RunState, RunStatus, WaitReason, utc_now
 from abstractruntime.errors import (
     RevisionConflict,
     StoreClosed,
+    StoreCorrupt,
     UnknownRevision,
     UnknownRun,
     UnsupportedByStore,
@@ -33,7 +34,7 @@ from abstractruntime.storage.json_check import of_runs
 from abstractruntime.storage.json_files import JsonFileRunStore, JsonlLedgerStore
 from abstractruntime.storage.leftovers import Leftover, of_artifacts, of_folder
 from abstractruntime.storage.memory_mail import Mail
-from abstractruntime.storage.paired_children import CHILD, ChildEnds
+from abstractruntime.storage.paired_children import ChildEnds, refuse_messages
 from abstractruntime.storage.paired_files import innermost
 from abstractruntime.storage.paired_journal import (
     evidence_in,
@@ -156,10 +157,10 @@ class PairedStore(Store):
 
     def edited(self, run_id: str, loaded: Loaded) -> bool:
         """Whether the host saved the run directly since its last commit, as `loaded` shows."""
-        run = loaded.run
+        run, at = loaded.run, loaded.run.checkpoint
         assert run.run_id == run_id
-        assert run.checkpoint is not None
-        return run.checkpoint.digest not in (None, public_digest(run))
+        assert at is not None
+        return at.digest not in (None, public_digest(run))
 
     def load_at(self, run_id: str, revision: int) -> Loaded:
         """The current revision; UnsupportedByStore for an older one: a pair keeps one state."""
@@ -196,7 +197,7 @@ class PairedStore(Store):
         for one in commits:
             commits.extend(one.creates)
         for one in commits:
-            self._refuse_messages(one)
+            refuse_messages(self.url, one)
         with self._locked(one.run_id for one in commits):
             seen: set[str] = set()
             for one in commits:
@@ -214,16 +215,6 @@ class PairedStore(Store):
                 with nullcontext() if self._mail is None else self._mail.written(one):
                     self._looks.write(one)
             self._writes += 1
-
-    def _refuse_messages(self, commit: Commit) -> None:
-        for message in commit.sent:
-            # The end of a child needs no message: the child itself says it.
-            if message.sent_by != commit.run_id or message.name != CHILD + commit.run_id:
-                raise UnsupportedByStore(
-                    f"A commit to {self.url} carries no message to a mailbox: '{message.name}'",
-                    fix="use memory:// or sqlite:///… where runs get messages",
-                    run_id=message.run_id,
-                )
 
     def list_records(
         self, run_id: str, *, after: int = 0, limit: int | None = None
@@ -334,13 +325,17 @@ class PairedStore(Store):
         for run_id in [] if self._mail is None else self._mail.run_ids():
             if len(found) >= limit:
                 break
-            with self._mailbox(run_id) as mail:
-                loaded = None if mail is None else self._looks.look(run_id)
-                if mail is None or loaded is None:
-                    continue
-                if mail.has(run_id, heard_keys(loaded.run), now=now_iso):
+            with suppress(StoreCorrupt):  # one run that is damaged keeps no other waiting
+                if self._is_answered(run_id, now_iso):
                     found.append(run_id)
         return found
+
+    def _is_answered(self, run_id: str, now: str | None) -> bool:
+        with self._mailbox(run_id) as mail:
+            loaded = None if mail is None else self._looks.look(run_id)
+            if mail is None or loaded is None:
+                return False
+            return mail.has(run_id, heard_keys(loaded.run), now=now)
 
     def list_driven(self, *, limit: int = 1000) -> list[RunState]:
         self._refuse_closed()

@@ -3,9 +3,10 @@ child itself."""
 
 from __future__ import annotations
 
-from abstractruntime.core.commit import Message
+from abstractruntime.core.commit import Commit, Message
 from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import RunState
+from abstractruntime.errors import UnsupportedByStore
 from abstractruntime.storage.base import Store
 
 CHILD = "subworkflow:"
@@ -58,3 +59,15 @@ class ChildEnds:
             if result.get("sub_run_id") == child_id and not result.get("async"):
                 return True
         return False
+
+
+def refuse_messages(url: str, commit: Commit) -> None:
+    """UnsupportedByStore for a commit with a message that is not the end of a child."""
+    for message in commit.sent:
+        # The end of a child needs no message: the child itself says it.
+        if message.sent_by != commit.run_id or message.name != CHILD + commit.run_id:
+            raise UnsupportedByStore(
+                f"A commit to {url} carries no message to a mailbox: '{message.name}'",
+                fix="use memory:// or sqlite:///… where commits carry messages",
+                run_id=message.run_id,
+            )

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from abstractruntime.core.canonical import decode
 from abstractruntime.core.commit import Commit, Message
+from abstractruntime.errors import StoreCorrupt
 from abstractruntime.storage.base import LedgerStore, RunStore
 from abstractruntime.storage.durable_files import (
     appending,
@@ -109,9 +110,9 @@ class MailFiles:
             line = file.readline()
         if not line.endswith(b"\n"):
             return None
-        run_id: str = decode(line)["run_id"]
-        self._ids[name] = run_id
-        return run_id
+        with suppress(ValueError, LookupError, TypeError):  # whoever asks for its run is told
+            self._ids[name] = decode(line)["run_id"]
+        return self._ids.get(name)
 
     def _path(self, run_id: str) -> Path:
         check_identifier(run_id)
@@ -182,8 +183,19 @@ class PairedMail:
         position = self._read.get(run_id, 0)
         lines, end = self._lines.after(run_id, position)
         for line in lines:
-            self._mail.deliver(Mail.sealed(Message(**decode(line))))
+            self._mail.deliver(Mail.sealed(_message_in(run_id, line)))
         self._read[run_id] = end
+
+
+def _message_in(run_id: str, line: bytes) -> Message:
+    try:
+        return Message(**decode(line))
+    except (ValueError, TypeError) as error:
+        raise StoreCorrupt(
+            f"A line in the mailbox of run '{run_id}' is no message: {error}",
+            fix="mend the line in its file of messages, or move it away",
+            run_id=run_id,
+        ) from error
 
 
 def _consumed(records: Sequence[Record]) -> list[str]:
