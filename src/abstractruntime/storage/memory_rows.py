@@ -89,10 +89,10 @@ class Row:
 
     # -- writing
 
-    def take(self, run: RunState, revision: Revision) -> None:
+    def take(self, run: RunState, revision: Revision, listed: Listed) -> None:
         """The commit that `revision` was made of is written."""
         self.revisions.append(revision)
-        self.listed = Listed.of(run)
+        self.listed = listed
         # A host's edit may change what else stays as it was created.
         self.fixed = _fixed(run)
 

@@ -28,7 +28,7 @@ from abstractruntime.storage.artifacts import InMemoryArtifactStore
 from abstractruntime.storage.base import Capability, Store, ended
 from abstractruntime.storage.done import Done
 from abstractruntime.storage.memory_mail import Mail
-from abstractruntime.storage.memory_rows import Revision, Row, encode
+from abstractruntime.storage.memory_rows import Listed, Revision, Row, encode
 from abstractruntime.storage.snapshots import InMemorySnapshotStore
 from abstractruntime.storage.views import StoreRecords, StoreRuns
 
@@ -133,8 +133,8 @@ class MemoryStore(Store):
                 letters = [self._mail.sealed(letter) for one in commits for letter in one.sent]
             except (InvalidInput, RevisionConflict) as error:
                 return Done(error)
-            for one, row, revision in written:
-                row.take(one.run, revision)
+            for one, row, revision, listed in written:
+                row.take(one.run, revision, listed)
                 self._rows[one.run_id] = row
                 self._mail.consume(one.run_id, one.consumed)
             for sealed in letters:
@@ -156,9 +156,9 @@ class MemoryStore(Store):
                 )
             seen.add(commit.run_id)
 
-    def _row_and_revision(self, commit: Commit) -> tuple[Row, Revision]:
+    def _row_and_revision(self, commit: Commit) -> tuple[Row, Revision, Listed]:
         row = self._rows.get(commit.run_id) or Row(commit.run)
-        return row, row.next_revision(commit)
+        return row, row.next_revision(commit), Listed.of(commit.run)
 
     def list_records(
         self, run_id: str, *, after: int = 0, limit: int | None = None
