@@ -21,6 +21,7 @@ from abstractruntime.core.models import (
     run_from_dict,
 )
 from abstractruntime.storage.base import LedgerStore, RunStore
+from abstractruntime.storage.memory_mail import MemoryLines
 from abstractruntime.storage.plain_runs import (
     Row,
     select_children,
@@ -38,6 +39,7 @@ class InMemoryRunStore(RunStore):
     def __init__(self) -> None:
         self._rows: dict[str, Row] = {}
         self._lock = threading.Lock()
+        self.mail = MemoryLines()
 
     def save(self, run: RunState) -> None:
         """Store a copy of `run`; NotJson, RevisionConflict when it is older than what is stored."""
@@ -127,6 +129,11 @@ class InMemoryLedgerStore(LedgerStore):
             lines = self._lines.get(run_id)
             line = lines[-1] if lines else None
         return None if line is None else decode(line)
+
+    def mark(self, run_id: str) -> int:
+        """Another number whenever somebody has appended to the run's ledger."""
+        with self._lock:
+            return len(self._lines.get(run_id, ()))
 
     @contextmanager
     def exclusive(self, run_id: str) -> Iterator[None]:

@@ -149,8 +149,15 @@ def _redo_outcome(draft: Draft, found: OpenStep, record: Mapping[str, Any], now:
 
 def _answered(draft: Draft, record: Mapping[str, Any], now: str) -> None:
     if draft.run.status is RunStatus.WAITING:
-        payload = exact(record["result"].get("payload"))[1]
-        wait.answer(draft, payload, now=now, line_id=record["step_id"])
+        said = record["result"]
+        wait.answer(
+            draft,
+            exact(said.get("payload"))[1],
+            now=now,
+            line_id=record["step_id"],
+            cause=said.get("cause") or "answer",
+            wait_key=said.get("wait_key"),
+        )
 
 
 def _cancelled(draft: Draft, record: Mapping[str, Any], now: str) -> None:
