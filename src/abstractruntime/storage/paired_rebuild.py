@@ -76,8 +76,8 @@ def _open_step(
     if not steps or steps[-1]["status"] not in ("started", "failed"):
         return None
     last = steps[-1]
-    if last["node_id"] != run.current_node:
-        return None
+    if last["node_id"] != run.current_node or last.get("branch"):
+        return None  # of several effects at once no record tells the plan
     failed = last["status"] == "failed"
     effect = last["effect"]
     then: Record = next(
