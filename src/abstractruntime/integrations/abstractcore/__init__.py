@@ -36,6 +36,7 @@ from abstractruntime.integrations.abstractcore.tool_executor import (
 )
 from abstractruntime.integrations.abstractcore.tool_schema import tool_definition
 from abstractruntime.integrations.abstractcore.usage import LIST_PRICES
+from abstractruntime.integrations.abstractcore.workspace import workspace_tools
 
 __all__ = [
     "LIST_PRICES",
@@ -60,4 +61,5 @@ __all__ = [
     "make_llm_call_handler",
     "make_tool_calls_handler",
     "tool_definition",
+    "workspace_tools",
 ]
