@@ -40,6 +40,10 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("storage/relational/group.py", "_call"): "one owner's callback must not stop the others'",
     ("cli/loading.py", "_executed"): "a program may raise anything, SystemExit too, when loaded",
     (
+        "integrations/abstractcore/llm_client.py",
+        "LocalAbstractCoreLLMClient._failing",
+    ): "told apart by name: AbstractCore's classes need not be there; what is unknown goes on",
+    (
         "integrations/abstractcore/tool_executor.py",
         "MappingToolExecutor.execute",
     ): "a tool may raise anything: a result that the model reads",

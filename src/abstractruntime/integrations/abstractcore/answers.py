@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from abstractruntime.integrations.abstractcore.values import is_model, jsonable
@@ -14,9 +15,13 @@ INVALID_JSON = "_invalid_json"
 
 
 def of_provider(response: Any, *, model: str) -> dict[str, Any]:
-    """What a provider of AbstractCore returned: a GenerateResponse, or a pydantic object."""
+    """What a provider of AbstractCore returned: a GenerateResponse, a pydantic object, a text."""
     if is_model(response) and not hasattr(response, "content"):
         return _answer(data=jsonable(response), model=model)
+    if isinstance(response, str):
+        return _answer(content=response, model=model)
+    if isinstance(response, Mapping):
+        response = SimpleNamespace(**response)
     content = getattr(response, "content", None)
     data = jsonable(content) if is_model(content) else None
     metadata = getattr(response, "metadata", None)

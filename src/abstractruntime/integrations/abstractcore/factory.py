@@ -72,7 +72,7 @@ def create_local_runtime(
     Raises MissingExtra without AbstractCore, InvalidInput for stores that contradict each other.
     """
     llm = LocalAbstractCoreLLMClient(
-        provider=provider, model=model, llm_kwargs=llm_kwargs, prices=prices
+        provider=provider, model=model, llm_kwargs=llm_kwargs, **_priced(prices)
     )
     known = config or RuntimeConfig()
     return _runtime(
@@ -120,7 +120,7 @@ def create_remote_runtime(
             model=model,
             headers=headers,
             timeout_s=timeout_s,
-            prices=prices,
+            **_priced(prices),
         ),
         PassthroughToolExecutor() if tool_executor is None else tool_executor,
         stores=_stores(store, run_store, ledger_store),
@@ -223,6 +223,11 @@ def _runtime(
     )
     made.append(Runtime(effect_handlers=handlers, **stores, **options))
     return made[0]
+
+
+def _priced(prices: Prices | None) -> dict[str, Any]:
+    # Programs put clients of their own in the place of ours; those need not know of prices.
+    return {} if prices is None else {"prices": prices}
 
 
 def _stores(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import time
 from collections.abc import Mapping
@@ -109,6 +110,6 @@ def of_provider(error: Exception, secrets: Secrets) -> EffectFault | None:
         return TerminalError(text)
     # What is left of AbstractCore's own are answers cut short, refused connections and the like.
     passing = {"RateLimitError", "ProviderAPIError", "TransportError", "TimeoutError"}
-    if names & passing or isinstance(error, ConnectionError):
+    if names & passing or isinstance(error, ConnectionError | json.JSONDecodeError):
         return RetryableError(text, retry_after=getattr(error, "retry_after_s", None))
     return None

@@ -131,13 +131,18 @@ class LocalAbstractCoreLLMClient:
         return self._home() is loop
 
     def get_model_capabilities(self) -> dict[str, Any]:
-        """What AbstractCore knows of the model, `max_tokens` among it."""
-        from abstractcore.architectures import get_model_capabilities
+        """What AbstractCore knows of the model; `max_tokens` is 32768 where it does not know."""
+        try:
+            from abstractcore.architectures import get_model_capabilities
 
-        found = jsonable(get_model_capabilities(self._model))
-        if not isinstance(found, dict) or not found.get("max_tokens"):
-            found = {**(found if isinstance(found, dict) else {}), "max_tokens": DEFAULT_MAX_TOKENS}
-        return found
+            found = get_model_capabilities(self._model)
+        except (ImportError, LookupError, ValueError):
+            found = None
+        known = jsonable(found) if isinstance(found, Mapping) else {}
+        if not known.get("max_tokens"):
+            known["max_tokens"] = DEFAULT_MAX_TOKENS
+        plain: dict[str, Any] = known
+        return plain
 
     def _read(
         self, said: Any, tools: list[dict[str, Any]] | None, started: float
@@ -145,18 +150,14 @@ class LocalAbstractCoreLLMClient:
         answer = answers.of_provider(said, model=self._model)
         if tools and not answer["tool_calls"]:
             _parse_prompted(answer, self._model)
+        answer = self._secrets.out_of_value(answer)
         return _priced(answer, self._model, started, self._prices)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        import httpx
-        from abstractcore.exceptions import AbstractCoreError
-
         try:
             yield
-        except (AbstractCoreError, httpx.HTTPError, OSError, json.JSONDecodeError) as error:
-            if isinstance(error, json.JSONDecodeError):
-                raise RetryableError(f"The provider's answer is no JSON: {error}") from None
+        except Exception as error:
             fault = faults.of_provider(error, self._secrets)
             if fault is None:
                 raise
@@ -280,9 +281,11 @@ def _local(
 
 def _parse_prompted(answer: dict[str, Any], model: str) -> None:
     """Take the calls that a model without a tool API wrote into its text out of the text."""
-    from abstractcore.tools.parser import clean_tool_syntax, detect_tool_calls, parse_tool_calls
-
     content = answer["content"]
+    try:
+        from abstractcore.tools.parser import clean_tool_syntax, detect_tool_calls, parse_tool_calls
+    except ImportError:
+        return  # a version that has its parser elsewhere parses by itself
     if not content or not detect_tool_calls(content, model_name=model):
         return
     calls = parse_tool_calls(content, model_name=model)

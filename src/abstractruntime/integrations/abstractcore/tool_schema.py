@@ -144,6 +144,8 @@ def _model_of(
     # Fields get names of their own, as "schema" or "_x" may not be the name of one.
     for at, (argument, each) in enumerate(_named(signature).items()):
         kind = hints.get(argument, Any)
+        if each.default is None:
+            kind = typing.Optional[kind]  # noqa: UP045 - `x: str = None` means that too
         default = ... if each.default is each.empty else each.default
         fields[f"argument_{at}"] = (kind, pydantic.Field(default, alias=argument))
     rest: Any = "allow" if _takes_any(signature) else "forbid"
