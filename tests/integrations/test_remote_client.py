@@ -168,13 +168,16 @@ def test_headers_and_key_reach_the_server_and_its_trace_id_comes_back(
         (Reply("cut short", cut=True), RetryableError, None),
         (Reply(raw="<html>"), RetryableError, None),
         (Reply(raw="[]"), RetryableError, None),
+        (Reply(raw="[" * 100_000), RetryableError, None),
         (Reply(raw="{}"), RetryableError, None),
         (Reply(status=400, raw='{"error": "bad"}'), TerminalError, None),
         (Reply(status=401, raw="{}"), TerminalError, None),
         (Reply(status=404, raw="{}"), TerminalError, None),
         (Reply(status=302, raw="{}", headers={"Location": "/x"}), TerminalError, None),
     ],
-    ids=lambda value: f"{value.status}{value.raw or value.text}" if hasattr(value, "raw") else "",
+    ids=lambda value: (
+        f"{value.status} {(value.raw or value.text)[:9]}" if isinstance(value, Reply) else ""
+    ),
 )
 def test_failures_that_may_pass_are_told_from_those_that_do_not(
     reply: Reply, fault: type[EffectFault], after: float | None, stub: Stub, generate: Generate
@@ -223,6 +226,7 @@ def test_a_time_to_wait_is_read_in_both_its_forms() -> None:
     assert seconds_of("Thu, 01 Jan 1970 00:01:40 GMT", now=40.0) == 60.0
     assert seconds_of("Thu, 01 Jan 1970 00:01:40 GMT", now=400.0) == 0.0
     assert [seconds_of(text) for text in (None, "", "soon", "-1")] == [None] * 4
+    assert [seconds_of(text) for text in ("9" * 400, "Thu, 01 Jan 9970 00:00:00 GMT")] == [3600] * 2
 
 
 def test_short_and_plain_header_values_do_not_garble_what_is_said() -> None:

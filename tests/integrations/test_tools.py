@@ -18,6 +18,7 @@ from abstractruntime.integrations.abstractcore import (
     Outputs,
     PassthroughToolExecutor,
     build_effect_handlers,
+    create_remote_runtime,
     tool_definition,
 )
 from abstractruntime.integrations.abstractcore.values import jsonable
@@ -274,6 +275,22 @@ def test_a_larger_output_is_an_artifact_that_the_result_names(output: Any) -> No
 def test_without_a_place_for_artifacts_the_preview_stays() -> None:
     found, _ = outcome("x" * 3000, Outputs(max_bytes=10))
     assert found == {"cut": True, "size_bytes": 3000, "preview": "x" * 2000}
+
+
+def test_a_limit_of_ones_own_keeps_the_artifact_store_of_the_runtime() -> None:
+    runtime = create_remote_runtime(
+        server_base_url="http://127.0.0.1:9",
+        model="m",
+        tool_executor=MappingToolExecutor({"f": lambda: "x" * 20}),
+        store="memory://",
+        outputs=Outputs(max_bytes=10),
+    )
+    spec = one_step(EffectType.TOOL_CALLS, {"tool_calls": [call("f")]})
+    state = runtime.tick(workflow=spec, run_id=runtime.start(workflow=spec))
+    assert state.output is not None
+    found = state.output["said"]["results"][0]["output"]
+    assert runtime.artifact_store is not None
+    assert resolve_artifact(found, runtime.artifact_store).as_text() == "x" * 20
 
 
 def test_fifty_megabytes_do_not_reach_the_ledger() -> None:

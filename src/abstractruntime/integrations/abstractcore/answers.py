@@ -84,7 +84,7 @@ def _arguments(found: Any) -> dict[str, Any]:
     if isinstance(found, str) and found.strip():
         try:
             found = json.loads(found)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {INVALID_JSON: found}
     if found is None or found == "":
         return {}

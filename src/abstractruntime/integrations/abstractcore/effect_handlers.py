@@ -44,10 +44,13 @@ class Answering:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What becomes of large outputs of tools: above `max_bytes` they go to `artifacts()`."""
+    """What becomes of large outputs of tools: above `max_bytes` they go to `artifacts()`.
+
+    Without `artifacts` the factories take the runtime's artifact store.
+    """
 
     max_bytes: int = MAX_OUTPUT_BYTES
-    artifacts: Callable[[], ArtifactStore | None] = lambda: None
+    artifacts: Callable[[], ArtifactStore | None] | None = None
 
 
 def build_effect_handlers(
@@ -75,9 +78,7 @@ def make_llm_call_handler(
     The result is the client's answer. RetryableError when it has not the wanted shape.
     """
     wish = answering or Answering()
-    generate = llm.generate
-    agenerate = getattr(llm, "agenerate", None)
-    takes_key = _takes(generate, "idempotency_key")
+    takes_key = _takes(llm.generate, "idempotency_key")
 
     def converse(run: RunState, effect: Effect, step: StepContext | None) -> Dialogue:
         return _conversation(run, effect, step.key if step and takes_key else None, wish)
@@ -89,7 +90,7 @@ def make_llm_call_handler(
         *,
         step: StepContext | None = None,
     ) -> EffectOutcome:
-        return _held(converse(run, effect, step), lambda request: generate(**request))
+        return _held(converse(run, effect, step), lambda request: llm.generate(**request))
 
     async def handler_awaiting(
         run: RunState,
@@ -98,7 +99,7 @@ def make_llm_call_handler(
         *,
         step: StepContext | None = None,
     ) -> EffectOutcome:
-        ask = _awaited(agenerate, generate)
+        ask = _awaited(getattr(llm, "agenerate", None), llm.generate)
         return await _aheld(converse(run, effect, step), ask)
 
     return handler_awaiting if awaiting else handler
@@ -178,7 +179,10 @@ def _conversation(run: RunState, effect: Effect, key: str | None, wish: Answerin
                 raise RetryableError(
                     f"The answer has not the wanted shape after {turn + 1} turns: {mismatch}"
                 ) from None
-            request = _repairing(request, answer, mismatch, turn + 1)
+            request = _repairing(request, answer, mismatch)
+            if key is not None:
+                # Another request: under the first one's key a server would say the same again.
+                request["idempotency_key"] = f"{key}-repair-{turn + 1}"
         answer = yield request
         calls.append(_facts(answer))
     known = [each for each in calls if each is not None]
@@ -206,19 +210,14 @@ def _params(run: RunState, given: Any) -> dict[str, Any]:
 
 
 def _repairing(
-    request: Request, answer: Mapping[str, Any], mismatch: structured.Mismatch, turn: int
+    request: Request, answer: Mapping[str, Any], mismatch: structured.Mismatch
 ) -> Request:
     """The next turn: the conversation so far, and what is wrong with the answer."""
     said = list(request["messages"] or [])
     if request["prompt"]:
         said.append({"role": "user", "content": request["prompt"]})
     said.append({"role": "assistant", "content": str(answer.get("content") or "")})
-    next_request = {**request, "messages": said, "prompt": structured.repair(mismatch)}
-    if "idempotency_key" in request:
-        # Another request than the first: under its key a server would give the same answer.
-        first = request["idempotency_key"].partition("-repair-")[0]
-        next_request["idempotency_key"] = f"{first}-repair-{turn}"
-    return next_request
+    return {**request, "messages": said, "prompt": structured.repair(mismatch)}
 
 
 def _facts(answer: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -251,7 +250,7 @@ def _errand(run: RunState, effect: Effect, next_node: str | None, rules: Outputs
         results = offloaded(
             jsonable(said.get("results") or []),
             max_bytes=rules.max_bytes,
-            artifacts=rules.artifacts(),
+            artifacts=None if rules.artifacts is None else rules.artifacts(),
             run_id=run.run_id,
         )
         return EffectOutcome.completed({**said, "mode": mode, "results": results})

@@ -216,7 +216,7 @@ def _runtime(
     # Handlers are made before the runtime whose artifact store they use, and it may be set later.
     made: list[Runtime] = []
     rules = outputs or Outputs()
-    if outputs is None:
+    if rules.artifacts is None:
         rules = replace(rules, artifacts=lambda: made[0].artifact_store)
     handlers = build_effect_handlers(
         llm=llm, tools=tools, awaiting=awaiting, answering=answering, outputs=rules

@@ -19,8 +19,18 @@ RETRYABLE = frozenset({408, 425, 429})
 EXCERPT = 500
 """Characters of an error's body that are kept."""
 
+LONGEST_WAIT = 3600.0
+"""Seconds: a server that asks for more is asked again after that."""
+
 _SECRET_NAME = re.compile(r"auth|key|token|secret|password|cookie|credential", re.IGNORECASE)
-_PLAIN_NAMES = frozenset({"accept", "content-type", "user-agent"})
+_PLAIN_NAMES = frozenset(
+    {
+        *("accept", "content-type", "user-agent", "idempotency-key"),
+        *("x-abstractcore-trace-metadata", "x-abstractcore-actor-id", "x-abstractcore-run-id"),
+        *("x-abstractcore-session-id", "x-abstractcore-parent-run-id"),
+    }
+)
+"""Headers that hold no secret, the run's own ids among them."""
 _HIDDEN = "[hidden]"
 
 
@@ -77,17 +87,20 @@ def without_credentials(url: str) -> tuple[str, dict[str, str]]:
 
 
 def seconds_of(retry_after: str | None, *, now: float | None = None) -> float | None:
-    """A Retry-After header, seconds or a date, as seconds from now (epoch seconds); or None."""
+    """A Retry-After header, seconds or a date, as seconds from `now`; None when it is neither.
+
+    `now` is in epoch seconds. At most LONGEST_WAIT.
+    """
     if not retry_after:
         return None
     text = retry_after.strip()
     if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
+        return min(float(text), LONGEST_WAIT)
     try:
         due = parsedate_to_datetime(text).timestamp()
     except (TypeError, ValueError, OverflowError):
         return None
-    return max(due - (time.time() if now is None else now), 0.0)
+    return min(max(due - (time.time() if now is None else now), 0.0), LONGEST_WAIT)
 
 
 def of_status(status: int, text: str, retry_after: float | None = None) -> EffectFault:

@@ -143,7 +143,7 @@ def _read(answer: httpx.Response, secrets: Secrets) -> HttpAnswer:
         raise of_status(answer.status_code, text, seconds_of(answer.headers.get("retry-after")))
     try:
         body = jsons.loads(answer.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         raise RetryableError(f"{url} answered {answer.status_code} with no JSON object")

@@ -48,7 +48,7 @@ class Shape:
         fenced = _FENCED.search(content)
         try:
             found = json.loads(fenced[1] if fenced else content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Mismatch(f"it is not JSON: {error}") from None
         return self._check(found)
 

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 DEPTH = 100
-"""Deeper values become text: a ledger refuses more than 200 levels."""
+"""What is deeper is left out: a ledger refuses more than 200 levels."""
 
 
 def jsonable(found: Any, depth: int = 0) -> Any:
@@ -27,7 +27,7 @@ def jsonable(found: Any, depth: int = 0) -> Any:
     if isinstance(found, str):
         return str(found).encode("utf-8", "replace").decode("utf-8")
     if depth >= DEPTH:
-        return repr(found)[:1000]
+        return f"<{type(found).__name__} below {DEPTH} levels>"
     return _composed(found, depth + 1)
 
 
