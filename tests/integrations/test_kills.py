@@ -67,6 +67,18 @@ spec = WorkflowSpec("w", "first", {"first": first, "second": second, "end": end}
 runtime = create_remote_runtime(
     server_base_url=sys.argv[1], model="stub-model", store="sqlite:///runs.db"
 )
+if len(sys.argv) > 2:
+    from abstractruntime.integrations.abstractcore import RemoteAbstractCoreLLMClient
+
+    read = RemoteAbstractCoreLLMClient._read
+
+    def answered(self, body, started):
+        answer = read(self, body, started)
+        if answer["content"] == "said two":
+            os.kill(os.getpid(), 9)
+        return answer
+
+    RemoteAbstractCoreLLMClient._read = answered
 live = runtime.store.list_runs()
 run_id = live[0].run_id if live else runtime.start(workflow=spec)
 state = runtime.tick(workflow=spec, run_id=run_id)
@@ -86,6 +98,24 @@ def test_a_call_that_was_cut_short_is_made_again_under_its_key(stub: Stub, tmp_p
     first, second, again = (asked.headers["idempotency-key"] for asked in stub.chats)
     assert second == again
     assert first != second
+
+
+def test_an_answer_that_was_not_committed_is_asked_for_again_under_its_key(
+    stub: Stub, tmp_path: Path
+) -> None:
+    stub.script = lambda asked, _: f"said {asked.prompt}"
+    died = subprocess.run(
+        [sys.executable, "-c", TWO_CALLS, stub.origin, "die"],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        check=False,
+    )
+    assert died.returncode == -9
+    found = program(TWO_CALLS, tmp_path, stub.origin)
+    assert found == {"output": {"one": "said one", "two": "said two"}, "error": None}
+    keys = [asked.headers["idempotency-key"] for asked in stub.chats]
+    assert len(keys) == 3
+    assert keys[1] == keys[2]
 
 
 def test_the_agent_of_the_examples_goes_on_after_it_was_killed(stub: Stub, tmp_path: Path) -> None:
