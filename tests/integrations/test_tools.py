@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import enum
+import threading
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -143,6 +144,38 @@ def test_one_tool_that_raises_does_not_stop_the_next(way: str) -> None:
     assert (first["success"], first["error"]) == (False, "oh")
     assert (second["success"], second["error"]) == (False, "ValueError")
     assert (third["success"], third["output"]) == (True, "done")
+
+
+@way
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_as_many_tools_run_at_once_as_are_allowed(kind: str, way: str) -> None:
+    together = threading.Barrier(2, timeout=10)
+
+    def meets(n: int) -> int:
+        together.wait()
+        return n
+
+    async def ameets(n: int) -> int:
+        return await asyncio.to_thread(meets, n)
+
+    tool: Any = meets if kind == "sync" else ameets
+    executor = MappingToolExecutor({"f": tool}, at_once=2)
+    results = execute(executor, way, *(call("f", n=n) for n in range(4)))
+    assert [each["output"] for each in results] == [0, 1, 2, 3]
+
+
+@way
+def test_unless_it_is_said_otherwise_one_tool_ends_before_the_next_begins(way: str) -> None:
+    seen: list[str] = []
+
+    def works(n: int) -> None:
+        seen.append(f"begin {n}")
+        seen.append(f"end {n}")
+
+    execute(MappingToolExecutor({"f": works}), way, call("f", n=1), call("f", n=2))
+    assert seen == ["begin 1", "end 1", "begin 2", "end 2"]
+    with pytest.raises(ValueError, match="at_once"):
+        MappingToolExecutor({}, at_once=0)
 
 
 @way

@@ -37,20 +37,23 @@ class ToolExecutor(Protocol):
 
 
 class MappingToolExecutor:
-    """Executes the functions of a map by name, `def` and `async def`, one after another.
+    """Executes the functions of a map by name, `def` and `async def`, `at_once` at the same time.
 
     Arguments are checked against the function's signature before it is called. A tool that raises
     RetryableError or TerminalError speaks of the whole step; any other error is its result.
     """
 
-    def __init__(self, tool_map: Mapping[str, ToolFunction]) -> None:
+    def __init__(self, tool_map: Mapping[str, ToolFunction], *, at_once: int = 1) -> None:
+        if at_once < 1:
+            raise ValueError(f"at_once is at least 1, found {at_once}")
+        self._at_once = at_once
         self._tools = dict(tool_map)
         self._signatures = {
             name: Signature(name, function) for name, function in self._tools.items()
         }
 
     @classmethod
-    def from_tools(cls, tools: Iterable[ToolFunction]) -> MappingToolExecutor:
+    def from_tools(cls, tools: Iterable[ToolFunction], *, at_once: int = 1) -> MappingToolExecutor:
         """By the name in a tool's `_tool_definition`, else of the function. Raises ValueError."""
         found: dict[str, ToolFunction] = {}
         for tool in tools:
@@ -63,43 +66,57 @@ class MappingToolExecutor:
             if name in found:
                 raise ValueError(f"Duplicate tool name '{name}'")
             found[name] = tool
-        return cls(found)
+        return cls(found, at_once=at_once)
 
     def execute(self, *, tool_calls: list[dict[str, Any]]) -> dict[str, Any]:
-        """Execute them in order."""
-        results = []
-        for call in tool_calls:
-            function, arguments, refusal = self._prepared(call)
-            if function is None:
-                results.append(refused(call, refusal))
-                continue
-            try:
-                output = function(**arguments)
-                if inspect.isawaitable(output):
-                    output = run_blocking(_awaiting(output))
-                results.append(executed(call, output))
-            except Exception as error:
-                results.append(_failed(call, error))
-        return {"mode": "executed", "results": results}
+        """Begin them in order; the results are in that order too."""
+        if self._at_once == 1 or len(tool_calls) < 2:
+            return _done([self._one(call) for call in tool_calls])
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(min(self._at_once, len(tool_calls))) as pool:
+            return _done(list(pool.map(self._one, tool_calls)))
 
     async def aexecute(self, *, tool_calls: list[dict[str, Any]]) -> dict[str, Any]:
         """`execute`, awaited; functions that cannot be awaited run in threads."""
-        results = []
-        for call in tool_calls:
-            function, arguments, refusal = self._prepared(call)
-            if function is None:
-                results.append(refused(call, refusal))
-                continue
-            try:
-                if inspect.iscoroutinefunction(function):
-                    output = await function(**arguments)
-                else:
-                    output = await asyncio.to_thread(function, **arguments)
-                    output = await output if inspect.isawaitable(output) else output
-                results.append(executed(call, output))
-            except Exception as error:
-                results.append(_failed(call, error))
-        return {"mode": "executed", "results": results}
+        turn = asyncio.Semaphore(self._at_once)
+
+        async def in_turn(call: dict[str, Any]) -> dict[str, Any]:
+            async with turn:
+                return await self._aone(call)
+
+        # Nothing is left running behind a step that fails.
+        said = await asyncio.gather(*map(in_turn, tool_calls), return_exceptions=True)
+        for each in said:
+            if isinstance(each, BaseException):
+                raise each
+        return _done([each for each in said if not isinstance(each, BaseException)])
+
+    def _one(self, call: dict[str, Any]) -> dict[str, Any]:
+        function, arguments, refusal = self._prepared(call)
+        if function is None:
+            return refused(call, refusal)
+        try:
+            output = function(**arguments)
+            if inspect.isawaitable(output):
+                output = run_blocking(_awaiting(output))
+            return executed(call, output)
+        except Exception as error:
+            return _failed(call, error)
+
+    async def _aone(self, call: dict[str, Any]) -> dict[str, Any]:
+        function, arguments, refusal = self._prepared(call)
+        if function is None:
+            return refused(call, refusal)
+        try:
+            if inspect.iscoroutinefunction(function):
+                output = await function(**arguments)
+            else:
+                output = await asyncio.to_thread(function, **arguments)
+                output = await output if inspect.isawaitable(output) else output
+            return executed(call, output)
+        except Exception as error:
+            return _failed(call, error)
 
     def _prepared(self, call: Mapping[str, Any]) -> tuple[ToolFunction | None, dict[str, Any], str]:
         """(the function, its arguments, ""), or (None, {}, why not)."""
@@ -149,6 +166,10 @@ class PassthroughToolExecutor:
     def execute(self, *, tool_calls: list[dict[str, Any]]) -> dict[str, Any]:
         """The calls as they are."""
         return {"mode": self._mode, "tool_calls": jsonable(tool_calls)}
+
+
+def _done(results: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"mode": "executed", "results": results}
 
 
 def executed(call: Mapping[str, Any], output: Any) -> dict[str, Any]:
