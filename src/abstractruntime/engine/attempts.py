@@ -14,7 +14,7 @@ from abstractruntime.core.machine import step
 from abstractruntime.core.machine.assemble import assemble
 from abstractruntime.core.machine.redo import Changed
 from abstractruntime.core.models import RunState, RunStatus
-from abstractruntime.core.options import Delivery, Options, options_from
+from abstractruntime.core.options import DEFAULT, Delivery, Options, options_from
 from abstractruntime.core.times import plus, seconds_between
 from abstractruntime.core.values import value
 from abstractruntime.engine.effects import Perform, Raised, attempt
@@ -58,6 +58,8 @@ def attempts(mover: Mover, open_step: OpenStep, perform: Perform, text: bytes) -
             done = yield from _performed(mover, open_step, perform, text, options)
         delay = apply(mover, done)
         if delay is None:
+            if options is DEFAULT:
+                return True
             if done.runs_on:
                 yield Forget(open_step.branch)
             return (yield from _over(mover, options))
@@ -89,7 +91,7 @@ def _performed(
     mover: Mover, open_step: OpenStep, perform: Perform, text: bytes, options: Options
 ) -> Flow[Done]:
     """One attempt, to its outcome or the end of its time."""
-    if options.timed:
+    if options is not DEFAULT and options.timed:
         lent, begun = lend(mover, open_step, perform, text, options)
         yield begun
         said, runs_on = yield from _bounded(mover, open_step, perform, options, lent.beats)

@@ -60,7 +60,7 @@ def begin(mover: Mover, planned: Planned, key: str) -> Flow[None]:
     if type(decision) is Perform:
         planned = with_declared(planned, decision)
         open_step = intend(mover, planned, key)
-        refused = attempts.refusal(mover, open_step, decision)
+        refused = attempts.refusal(mover, open_step, decision) if planned.options else None
         if refused is None:
             yield from mover.commit(mover.me)
             yield from attempts.attempts(mover, open_step, decision, planned.text)
