@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from abstractruntime.core.canonical import encode, key_form
 from abstractruntime.core.checkpoint import OpenStep
 from abstractruntime.core.identifiers import checked
-from abstractruntime.core.machine import step
+from abstractruntime.core.machine import step, undo
 from abstractruntime.core.machine.plan import Planned
 from abstractruntime.core.models import Effect
 from abstractruntime.core.options import Delivery, options_from
@@ -83,7 +83,7 @@ def intend(mover: Mover, planned: Planned, key: str, *, child: str | None = None
         # A step that must not be begun twice is synced before it begins, at either durability.
         if planned.options.get("delivery") == Delivery.AT_MOST_ONCE.value:
             mover.draft.urgent = True
-    return step.intend(
+    open_step = step.intend(
         mover.draft,
         planned,
         step_id=settings.new_id(),
@@ -94,6 +94,10 @@ def intend(mover: Mover, planned: Planned, key: str, *, child: str | None = None
         child=child,
         first_at=first_at,
     )
+    if planned.undo is not None:
+        line_id = settings.new_id()
+        undo.register(mover.draft, open_step, planned.undo, now=mover.at, line_id=line_id)
+    return open_step
 
 
 def decide(

@@ -48,7 +48,14 @@ FULL = Checkpoint(
     evidence=3,
     digest="running|a|00",
     queued_at=LATER,
-    terms=Terms(paused={"at": LATER, "cause": "asked"}, deadline=LATER),
+    terms=Terms(
+        paused={"at": LATER, "cause": "asked"},
+        deadline=LATER,
+        undos=[{"n": 1, "step": "s", "at": 3}],
+        ending={"as": "cancelled", "at": LATER},
+        closes=True,
+        closing="cancel",
+    ),
 )
 
 

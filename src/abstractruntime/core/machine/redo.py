@@ -11,7 +11,7 @@ from abstractruntime.core.canonical import MAX_DEPTH, encode, exact
 from abstractruntime.core.checkpoint import MAIN, OpenStep
 from abstractruntime.core.commit import Loaded
 from abstractruntime.core.delta import MAX_VARS_BYTES, Encoding
-from abstractruntime.core.machine import ends, pause, step, wait
+from abstractruntime.core.machine import ending, ends, pause, step, undo, wait
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.models import RunState, RunStatus, wait_from_dict
 
@@ -102,6 +102,14 @@ def _redo_one(draft: Draft, record: Mapping[str, Any]) -> bool:
     if stands_by(record):
         return True
     said = record.get("result") or {}
+    ends_now = draft.terms.ending
+    if said.get("kind") == "ending":
+        return ends_now is not None
+    if said.get("kind") == "ended" or said.get("completed") is True:
+        if ends_now is None:
+            return False
+        ends.finish(draft, now=now, line_id=record["step_id"])
+        return True
     verb = _ANSWERS.get(said.get("kind", ""))
     if verb is None:
         return False
@@ -167,10 +175,32 @@ def _unpaused(draft: Draft, record: Mapping[str, Any], now: str) -> None:
     pause.unpause(draft, reason=None, now=now, line_id=record["step_id"])
 
 
+def _asked_to_cancel(draft: Draft, record: Mapping[str, Any], now: str) -> None:
+    said = record["result"]
+    ending.ask(
+        draft,
+        reason=said.get("reason"),
+        actor_id=said.get("requested_by"),
+        tree=bool(said.get("tree")),
+        now=now,
+        line_id=record["step_id"],
+    )
+    if draft.run.status is RunStatus.WAITING:
+        ending.leave(draft, now=now)
+    elif not draft.open_steps:
+        draft.queued_at = now
+
+
+def _undo_dropped(draft: Draft, record: Mapping[str, Any], now: str) -> None:
+    undo.forget(draft, record["result"]["of"])
+
+
 _ANSWERS: dict[str, Callable[[Draft, Mapping[str, Any], str], None]] = {
     "resumed": _answered,
     "cancelled": _cancelled,
     "resolved": _resolved,
     "paused": _paused,
     "unpaused": _unpaused,
+    "cancel_requested": _asked_to_cancel,
+    "undo_dropped": _undo_dropped,
 }

@@ -9,6 +9,7 @@ from abstractruntime.core.canonical import encode, exact
 from abstractruntime.core.checkpoint import MAIN, OpenStep, OpenWait
 from abstractruntime.core.commit import Entry
 from abstractruntime.core.identifiers import checked
+from abstractruntime.core.machine import undo
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.machine.plan import Planned
 from abstractruntime.core.machine.table import Move
@@ -38,12 +39,18 @@ def intend(
     attempt: int = 1,
     child: str | None = None,
     first_at: str | None = None,
+    branch: str = MAIN,
+    place: tuple[str, int] | None = None,
 ) -> OpenStep:
-    """Write down what is about to be performed: a STARTED record and the open step."""
+    """Write down what is about to be performed: a STARTED record and the open step.
+
+    `place` is its node and visit where they are not the run's own.
+    """
+    node_id, visit = place or (draft.run.current_node, draft.visit())
     step = OpenStep(
         step_id=step_id,
-        node_id=draft.run.current_node,
-        visit=draft.visit(),
+        node_id=node_id,
+        visit=visit,
         effect=planned.effect,
         key=key,
         started_at=now,
@@ -53,6 +60,7 @@ def intend(
         child=child,
         salt=salt,
         first_at=first_at,
+        branch=branch,
     )
     draft.open_steps = {**draft.open_steps, step.branch: step}
     draft.queued_at = None
@@ -87,7 +95,10 @@ def complete(draft: Draft, step: OpenStep, result: Any, *, now: str) -> None:
     record["result"] = result
     _line(draft, step, record, result=text)
     close(draft, step)
-    draft.enter(step.next_node or step.node_id)
+    if draft.terms.undos:
+        undo.performed(draft, step)
+    if not undo.is_undo(step):
+        draft.enter(step.next_node or step.node_id)
 
 
 def wait(draft: Draft, step: OpenStep, waiting: WaitState, *, now: str) -> None:
@@ -122,6 +133,8 @@ def fail_attempt(
     _line(draft, step, record)
     if next_at is None:
         close(draft, step)
+        if undo.is_undo(step):
+            undo.drop(draft, step)  # given up: the record says so
         return None
     step = replace(step, attempt=step.attempt + 1, wake_at=next_at)
     draft.open_steps = {**draft.open_steps, step.branch: step}
@@ -183,8 +196,8 @@ def doubt(draft: Draft, step: OpenStep, why: str, *, now: str) -> None:
 
 def believe(draft: Draft) -> OpenStep:
     """The word on the open unknown step has come: its wait is over. NotWaiting: none is open."""
-    step = draft.open_steps.get(MAIN)
-    if draft.run.status is not RunStatus.WAITING or step is None or step.unknown is None:
+    step = unknown_step(draft)
+    if draft.run.status is not RunStatus.WAITING or step is None:
         raise NotWaiting(
             f"Run '{draft.run.run_id}' has no step whose outcome is unknown",
             run_id=draft.run.run_id,
@@ -192,10 +205,15 @@ def believe(draft: Draft) -> OpenStep:
         )
     draft.become(Move.ANSWER)
     draft.run.waiting = None
-    draft.waits = {branch: wait for branch, wait in draft.waits.items() if branch != MAIN}
+    draft.waits = {branch: w for branch, w in draft.waits.items() if branch != step.branch}
     step = replace(step, unknown=None)
     draft.open_steps = {**draft.open_steps, step.branch: step}
     return step
+
+
+def unknown_step(draft: Draft) -> OpenStep | None:
+    """The open step whose outcome nobody knows; None: there is none."""
+    return next((each for each in draft.open_steps.values() if each.unknown is not None), None)
 
 
 def try_again(draft: Draft, step: OpenStep, *, now: str) -> None:

@@ -9,6 +9,7 @@ from abstractruntime.core.checkpoint import MAIN, OpenWait
 from abstractruntime.core.commit import Message
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.machine.pause import refuse_if_paused
+from abstractruntime.core.machine.step import unknown_step
 from abstractruntime.core.machine.table import Move
 from abstractruntime.core.models import RunStatus, WaitState
 from abstractruntime.errors import (
@@ -29,8 +30,8 @@ def check_answer(draft: Draft, *, wait_key: str | None, wait_id: str | None, pay
     if run.status is not RunStatus.WAITING or waiting is None:
         raise NotWaiting("Run is not waiting", run_id=run.run_id, status=run.status.value)
     refuse_if_paused(draft)
-    unknown = draft.open_steps.get(MAIN)
-    if unknown is not None and unknown.unknown is not None:
+    unknown = unknown_step(draft)
+    if unknown is not None:
         raise NeedsResolve(
             f"Run '{run.run_id}' waits for what became of step '{unknown.step_id}', not an answer",
             run_id=run.run_id,
