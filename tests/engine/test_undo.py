@@ -12,6 +12,7 @@ from abstractruntime import (
     Retry,
     RunState,
     RunStatus,
+    Scheduler,
     StepPlan,
     Workflow,
     WorkflowSpec,
@@ -147,6 +148,52 @@ def test_a_cancelled_run_is_cancelling_until_everything_is_taken_back(world: Wor
     last = world.runtime.get_ledger(run_id)[-1]
     assert (last["result"]["kind"], last["result"]["reason"]) == ("cancelled", "enough")
     assert last["actor_id"] == "ann"
+
+
+def test_a_scheduler_finishes_a_cancel_with_something_to_take_back(world: World) -> None:
+    desk = Desk(world)
+    work = waits(saga(3))
+    world.registry.register(work)
+    run_id = world.run(work).run_id
+    world.runtime.cancel_run(run_id, reason="enough")
+    scheduler = Scheduler(runtime=world.runtime, registry=world.registry)
+    assert scheduler.poll_once() == 1
+    assert world.runtime.get_state(run_id).status is RunStatus.CANCELLED
+    assert [seat for seat, _ in desk.taken_back] == [3, 2, 1]
+    assert scheduler.poll_once() == 0
+
+
+def test_an_effect_that_goes_elsewhere_when_it_fails_needs_no_undo(world: World) -> None:
+    desk = Desk(world, book1=failing, book2=failing)
+    undo = Effect("unbook", {"of": 1, "id": None})
+    retry = Retry(attempts=1, on_exhausted="n2")
+    first = Effect("book", {"seat": 1}, undo=undo, retry=retry)
+    work = saga(2)
+    work.nodes["n1"] = lambda run, ctx: StepPlan("n1", first, "end")  # type: ignore[index]
+    state = world.run(work)
+    assert (state.status, desk.taken_back) == (RunStatus.FAILED, [])
+    assert world.kinds(state.run_id) == ["undo_registered", "undo_dropped"] * 2
+
+
+def test_an_undo_of_a_step_that_may_not_be_repeated_is_resolved_like_one(world: World) -> None:
+    class Died(BaseException):
+        pass
+
+    def dies(step: Any) -> None:
+        if "revived" not in desk.at:
+            raise Died
+
+    desk = Desk(world, book3=failing, unbook2=dies)
+    work = saga(3, delivery="at_most_once")
+    run_id = world.start(work)
+    with pytest.raises(Died):
+        world.tick(work, run_id)
+    state = world.tick(work, run_id)
+    assert state.status is RunStatus.WAITING
+    desk.at["revived"] = True
+    world.runtime.resolve(run_id, outcome=EffectOutcome.completed(None))
+    assert world.tick(work, run_id).status is RunStatus.FAILED
+    assert [seat for seat, _ in desk.taken_back] == [1]
 
 
 def test_an_undo_is_tried_again_by_its_own_options(world: World) -> None:

@@ -60,7 +60,7 @@ def _undo(mover: Mover, entry: dict[str, Any]) -> Flow[bool]:
         chain_form(payload),
         effect.get("options"),
     )
-    branch, place = undo.branch_of(entry), (registered["node_id"], registered["visit"])
+    branch, place = undo.branch_of(entry), (registered["node_id"], registered.get("visit") or 1)
     decision = perform.decide(mover, planned.type, payload, planned.result_key, None)
     if isinstance(decision, Perform) and decision.declared is not None:
         said = {**decision.declared.options, **(planned.options or {})}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from abstractruntime.core.canonical import MAX_DEPTH, encode, exact
-from abstractruntime.core.checkpoint import MAIN, OpenStep
+from abstractruntime.core.checkpoint import OpenStep
 from abstractruntime.core.commit import Loaded
 from abstractruntime.core.delta import MAX_VARS_BYTES, Encoding
 from abstractruntime.core.machine import ending, ends, pause, step, undo, wait
@@ -95,8 +95,10 @@ def _redo_one(draft: Draft, record: Mapping[str, Any]) -> bool:
     """Whether the draft now holds what the record says."""
     now = record.get("ended_at") or record["started_at"]
     if record.get("effect") is not None:
-        found = draft.open_steps.get(record.get("branch") or MAIN)
-        if found is None or found.step_id != record["step_id"]:
+        # By its id: not every ledger keeps the branch.
+        open_steps = draft.open_steps.values()
+        found = next((each for each in open_steps if each.step_id == record["step_id"]), None)
+        if found is None:
             return False
         return _redo_outcome(draft, found, record, now)
     if stands_by(record):
