@@ -3,12 +3,15 @@
 from abstractruntime.authoring.edges import Edge, edges_of
 from abstractruntime.authoring.plans import (
     Plan,
+    Undo,
     ask_user,
     call,
     complete,
     effect,
     goto,
+    result_of,
     start_subworkflow,
+    undo_by,
     wait_event,
     wait_until,
 )
@@ -17,6 +20,7 @@ from abstractruntime.authoring.workflow import Workflow
 __all__ = [
     "Edge",
     "Plan",
+    "Undo",
     "Workflow",
     "ask_user",
     "call",
@@ -24,7 +28,9 @@ __all__ = [
     "edges_of",
     "effect",
     "goto",
+    "result_of",
     "start_subworkflow",
+    "undo_by",
     "wait_event",
     "wait_until",
 ]

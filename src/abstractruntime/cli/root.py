@@ -11,7 +11,16 @@ from typing import Any, NoReturn
 import click
 
 from abstractruntime.cli import console
-from abstractruntime.cli.commands import answers, graphs, health, looks, mail, moves, snapshots
+from abstractruntime.cli.commands import (
+    answers,
+    graphs,
+    health,
+    looks,
+    mail,
+    moves,
+    pauses,
+    snapshots,
+)
 from abstractruntime.cli.demo.command import demo
 from abstractruntime.cli.exits import Exit
 from abstractruntime.cli.surface import shared_options
@@ -115,6 +124,7 @@ def root(ctx: click.Context) -> None:
 for made in (
     demo,
     *moves.COMMANDS,
+    *pauses.COMMANDS,
     *looks.COMMANDS,
     *answers.COMMANDS,
     *mail.COMMANDS,

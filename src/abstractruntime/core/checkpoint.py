@@ -173,10 +173,27 @@ class Terms:
 
     paused    {"at", "actor", "reason", "cause"}: nobody moves the run until it is unpaused
     deadline  the run fails when it has not ended by then
+    undos     [{"n", "step", "at", "done"}], oldest first: the undo of that step stands in the
+              records of revision `at`, its outcome in those of `done`
+    ending    {"as", "at", "error", "actor", "reason", "tree", "open_steps"}: how the run ends when
+              its undos are performed and its children closed
+    closes    it has started children that its end reaches
+    closing   its own close policy: what becomes of it when its parent ends
     """
 
     paused: dict[str, Any] | None = None
     deadline: str | None = None
+    undos: list[dict[str, Any]] | None = None
+    ending: dict[str, Any] | None = None
+    closes: bool | None = None
+    closing: str | None = None
+
+    @property
+    def phase(self) -> str | None:
+        """What is over the run's status: paused, cancelling, failing, completing; None: nothing."""
+        if self.paused is not None:
+            return "paused"
+        return None if self.ending is None else PHASES[str(self.ending["as"])]
 
     def to_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _TERMS if getattr(self, name) is not None}
@@ -185,6 +202,9 @@ class Terms:
     def from_dict(cls, data: Mapping[str, Any]) -> Terms:
         return cls(**{name: data[name] for name in _TERMS if name in data})
 
+
+PHASES = {"cancelled": "cancelling", "failed": "failing", "completed": "completing"}
+"""What a run is called while it is about to end so."""
 
 _TERMS = tuple(f.name for f in fields(Terms))
 NO_TERMS = Terms()

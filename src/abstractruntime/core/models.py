@@ -82,7 +82,8 @@ class Effect:
 
     The rest says how it is performed; what is not said, the registered function or handler and
     then the effect policy say. `delivery`: see core.options.Delivery. Seconds: `timeout_s` for one
-    attempt, `total_timeout_s` for all of them, `heartbeat_s` between two signs of life.
+    attempt, `total_timeout_s` for all of them, `heartbeat_s` between two signs of life. `undo` is
+    performed if the run fails or is cancelled after this effect was or may have been.
     """
 
     type: EffectType | str
@@ -93,6 +94,7 @@ class Effect:
     timeout_s: float | None = None
     total_timeout_s: float | None = None
     heartbeat_s: float | None = None
+    undo: Effect | None = None
 
 
 @dataclass(frozen=True)

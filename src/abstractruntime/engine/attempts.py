@@ -202,7 +202,8 @@ def _bounded(
         return said, False
     if options.delivery is Delivery.AT_MOST_ONCE:
         return EffectOutcome.unknown(f"Its attempt was given up: {why}"), runs_on
-    return Raised(f"Effect attempt was given up: {why}", kinds=("TimeoutError",)), runs_on
+    late = f"Effect attempt was given up: {why}"
+    return Raised(late, kinds=("TimeoutError",), unknown=True), runs_on
 
 
 def time_left(mover: Mover, open_step: OpenStep, options: Options) -> tuple[float, str]:
@@ -331,6 +332,7 @@ def _context(
         deadline,
         Heartbeats(open_step.progress),
         transaction,
+        None if transaction is not None else mover.settings.is_cancelled,
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from abstractruntime.core.checkpoint import MAIN, Checkpoint, Driver, OpenStep
+from abstractruntime.core.checkpoint import MAIN, NO_TERMS, Checkpoint, Driver, OpenStep, Terms
 from abstractruntime.core.commit import Commit, Loaded, Message
 from abstractruntime.core.machine import ends, wait
 from abstractruntime.core.machine.assemble import assemble
@@ -46,10 +47,18 @@ def begin(mover: Mover, planned: Planned, key: str, decision: StartChild) -> Flo
         open_step = perform.intend(mover, planned, key)
         apply(mover, Done(open_step, said, final=True))
         return
+    closing = decision.closing
+    if closing is not None and not mover.settings.lists_children:
+        said = EffectOutcome.failed("A close policy needs a store that can list children")
+        open_step = perform.intend(mover, planned, key)
+        apply(mover, Done(open_step, said, final=True))
+        return
     child_id = child_id_of(run.run_id, draft.generation, run.current_node, draft.visit())
     spec = _spec(mover.settings, decision.workflow_id)
     known = yield Read(lambda store: store.load(child_id))
     open_step = perform.intend(mover, planned, key, child=child_id if decision.wait else None)
+    if closing is not None and not draft.terms.closes:
+        draft.terms = replace(draft.terms, closes=True)
     if known is None:
         draft.creates.append(_creation(mover, child_id, spec, decision))
     if decision.wait:
@@ -132,7 +141,8 @@ def drive_open(mover: Mover, open_step: OpenStep) -> Flow[None]:
 
 
 def unblock(mover: Mover) -> Flow[bool]:
-    """A waiting run goes on if its time has come or its child has ended; False: it waits."""
+    """A waiting run goes on, or ends, if its time has come or its child has ended; False: it
+    waits."""
     draft = mover.draft
     waiting = draft.run.waiting
     if waiting is None:
@@ -171,7 +181,7 @@ def _hear_child(mover: Mover, waiting: WaitState) -> Flow[bool]:
     draft.consumed.append(message.message_id)
     error = f"Effect failed after 1 attempts: {_failure(child)}"
     ends.fail_wait(draft, error, now=now, line_id=line_id)
-    return False
+    return True
 
 
 def wait_key_of(child_id: str) -> str:
@@ -190,6 +200,7 @@ def new_run(
     parent_run_id: str | None = None,
     driver: Driver | None = None,
     reports_to: str | None = None,
+    closing: str | None = None,
 ) -> Commit:
     """The commit that creates a run at its entry node. Raises NotJson, LimitExceeded for vars."""
     now = settings.now()
@@ -207,7 +218,12 @@ def new_run(
         actor_id=actor_id,
         session_id=session_id,
         parent_run_id=parent_run_id,
-        checkpoint=Checkpoint(version=spec.version, driver=driver, reports_to=reports_to),
+        checkpoint=Checkpoint(
+            version=spec.version,
+            driver=driver,
+            reports_to=reports_to,
+            terms=NO_TERMS if closing is None else Terms(closing=closing),
+        ),
     )
     draft = draft_of_new(run, now=now, line_id=settings.new_id)
     return assemble(draft, settings.sealer, now=now)
@@ -225,6 +241,7 @@ def _creation(mover: Mover, child_id: str, spec: WorkflowSpec, decision: StartCh
         parent_run_id=parent.run_id,
         driver=mover.me if decision.wait else None,
         reports_to=wait_key_of(child_id) if decision.wait else None,
+        closing=decision.closing,
     )
 
 

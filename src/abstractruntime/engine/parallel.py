@@ -123,7 +123,7 @@ class _Branches:
             if mover.draft.join is None or settled(mover):
                 yield from self._forget_all()
                 return True
-            if mover.run.status is not RunStatus.RUNNING:
+            if mover.run.status is not RunStatus.RUNNING or mover.draft.terms.ending is not None:
                 yield from self._forget_all()
                 return True
             held = mover.draft.terms.paused is not None

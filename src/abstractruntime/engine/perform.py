@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from abstractruntime.core.canonical import encode, key_form
 from abstractruntime.core.checkpoint import MAIN, OpenStep
 from abstractruntime.core.identifiers import checked
-from abstractruntime.core.machine import step
+from abstractruntime.core.machine import step, undo
 from abstractruntime.core.machine.plan import Planned
 from abstractruntime.core.models import Effect
 from abstractruntime.core.options import Delivery, options_from
@@ -98,7 +98,7 @@ def intend(
         # A step that must not be begun twice is synced before it begins, at either durability.
         if begun and planned.options.get("delivery") == Delivery.AT_MOST_ONCE.value:
             mover.draft.urgent = True
-    return step.intend(
+    open_step = step.intend(
         mover.draft,
         planned,
         step_id=settings.new_id(),
@@ -111,6 +111,10 @@ def intend(
         branch=branch,
         begun=begun,
     )
+    if planned.undo is not None:
+        line_id = settings.new_id()
+        undo.register(mover.draft, open_step, planned.undo, now=mover.at, line_id=line_id)
+    return open_step
 
 
 def decide(

@@ -19,11 +19,11 @@ from abstractruntime.engine.context import DefaultRunContext
 from abstractruntime.engine.drive import adrive, drive
 from abstractruntime.engine.effects import EffectRegistry
 from abstractruntime.engine.entropy import new_id, salt
+from abstractruntime.engine.families import Families, is_cancelled
 from abstractruntime.engine.hooks import Hooks
 from abstractruntime.engine.interventions import Interventions
 from abstractruntime.engine.liveness import begin, end
 from abstractruntime.engine.mail_verbs import MailVerbs
-from abstractruntime.engine.operations.cancel import cancel
 from abstractruntime.engine.operations.edit import edit_vars, restore
 from abstractruntime.engine.operations.reopen import reopen
 from abstractruntime.engine.operations.resume import Answer, resume
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Runtime(Interventions, MailVerbs):
+class Runtime(Families, Interventions, MailVerbs):
     """Runs workflows durably on a store.
 
     Give `store` (see open_store) or the api's `run_store` and `ledger_store`. `functions` are what
@@ -245,22 +245,6 @@ class Runtime(Interventions, MailVerbs):
         said = Answer(run_id, payload, wait_key, wait_id, actor_id)
         return await self._adrive(lambda me: self._resume(workflow, said, max_steps, me))
 
-    def cancel_run(
-        self, run_id: str, *, reason: str | None = None, actor_id: str | None = None
-    ) -> RunState:
-        """End the run as CANCELLED; ended runs come back unchanged. Raises UnknownRun."""
-        return self._drive(
-            lambda _: cancel(self._settings, run_id, reason=reason, actor_id=actor_id)
-        )
-
-    async def acancel_run(
-        self, run_id: str, *, reason: str | None = None, actor_id: str | None = None
-    ) -> RunState:
-        """`cancel_run`, awaited."""
-        return await self._adrive(
-            lambda _: cancel(self._settings, run_id, reason=reason, actor_id=actor_id)
-        )
-
     def reopen(
         self, run_id: str, *, actor_id: str | None = None, reason: str | None = None
     ) -> RunState:
@@ -344,7 +328,13 @@ class Runtime(Interventions, MailVerbs):
             limits=self._config.to_limits_dict,
             journals_vars=Capability.ATOMIC not in self._store.capabilities,
             transactional=Capability.TRANSACTIONAL in self._store.capabilities,
+            lists_children=Capability.QUERYABLE in self._store.capabilities,
+            is_cancelled=self._is_cancelled,
         )
+
+    def _is_cancelled(self, run_id: str) -> bool:
+        loaded = self._store.load(run_id)
+        return loaded is not None and is_cancelled(loaded.run)
 
     def _tick(
         self, workflow: AnyWorkflow, run_id: str, max_steps: float, me: Driver

@@ -109,13 +109,17 @@ class ScheduledRuntime:
             child_run_id=child_run_id, child_output=child_output
         )
 
-    def cancel_run(self, run_id: str, *, reason: str | None = None) -> RunState:
-        """Cancel this run alone."""
-        return self.runtime.cancel_run(run_id, reason=reason)
+    def cancel_run(
+        self, run_id: str, *, reason: str | None = None, actor_id: str | None = None
+    ) -> RunState:
+        """Cancel this run alone, and children only as their close policies say."""
+        return self.runtime.cancel_run(run_id, reason=reason, actor_id=actor_id)
 
-    def cancel_with_children(self, run_id: str, *, reason: str | None = None) -> list[RunState]:
-        """Cancel this run and all below it."""
-        return self.scheduler.cancel_with_children(run_id, reason=reason)
+    def cancel_with_children(
+        self, run_id: str, *, reason: str | None = None, actor_id: str | None = None
+    ) -> list[RunState]:
+        """Cancel this run and all below it; those that this call ended."""
+        return self.scheduler.cancel_with_children(run_id, reason=reason, actor_id=actor_id)
 
     @property
     def is_running(self) -> bool:

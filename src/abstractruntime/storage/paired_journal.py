@@ -66,7 +66,8 @@ def with_next(record: Record, checkpoint: Checkpoint) -> Record:
     """The run store drops checkpoints: the ledger has to say how an open step goes on."""
     for step in checkpoint.open_steps.values():
         if step.step_id == record["step_id"]:
-            return with_then(record, node=step.next_node, child=step.child)
+            then = {"branch": step.branch} if step.branch else {}
+            return with_then(record, node=step.next_node, child=step.child, **then)
     return with_then(record)  # by it a ledger says that checkpoints were dropped
 
 

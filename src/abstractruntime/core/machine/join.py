@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 from abstractruntime.core.canonical import encode
-from abstractruntime.core.checkpoint import Join, OpenStep, OpenWait
+from abstractruntime.core.checkpoint import MAIN, Join, OpenStep, OpenWait
 from abstractruntime.core.machine import ends
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.machine.mail import WAIT_KEYS
 from abstractruntime.core.machine.table import Move
+from abstractruntime.core.machine.undo import is_undo
 from abstractruntime.core.models import RunStatus, WaitReason, WaitState, wait_from_dict
 from abstractruntime.core.models import wait_to_dict as to_dict
 from abstractruntime.errors import NotWaiting, StaleAnswer, WaitKeyMismatch
@@ -27,6 +28,11 @@ SHOWN: Final = 10
 """Open waits that the run's own wait shows; the checkpoint has all."""
 
 _HEARING: Final = (WaitReason.EVENT, WaitReason.SUBWORKFLOW)
+
+
+def holds(step: OpenStep) -> bool:
+    """Whether the step is one of a plan's branches."""
+    return step.branch != MAIN and not is_undo(step)
 
 
 def begin(draft: Draft, join: Join) -> None:
