@@ -19,11 +19,11 @@ from abstractruntime.core.commit import Commit
 from abstractruntime.core.machine import ends
 from abstractruntime.core.machine.assemble import assemble
 from abstractruntime.core.machine.draft import Draft
-from abstractruntime.core.machine.plan import Finish, Goto, Planned, check
+from abstractruntime.core.machine.plan import Fanout, Finish, Goto, Planned, check
 from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import RunState, RunStatus
 from abstractruntime.core.spec import WorkflowSpec
-from abstractruntime.engine import children, endings, perform, recalls, settle
+from abstractruntime.engine import children, endings, mail, parallel, perform, recalls, settle
 from abstractruntime.engine.liveness import is_live
 from abstractruntime.engine.load import load_draft
 from abstractruntime.engine.requests import Flow, Read, Transact
@@ -102,6 +102,7 @@ class Mover:
         self.calls = 0
         self.pending: list[settle.Done] = []
         self.recorded: recalls.Recorded | None = None
+        self.inbox = mail.Inbox()
         self.committed = False
         self._writing = False
         self.draft = draft
@@ -133,7 +134,7 @@ class Mover:
         if self.draft.terms is not NO_TERMS and self._held_by_terms():
             return (yield from self.stop())
         waits = self.run.status is RunStatus.WAITING and self.draft.terms.ending is None
-        if waits and not (yield from children.unblock(self)):
+        if waits and not ((yield from mail.receive(self)) or (yield from children.unblock(self))):
             return (yield from self.stop())
         while True:
             draft = self.draft
@@ -145,8 +146,13 @@ class Mover:
                         return (yield from self.stop())
                     continue
             if draft.run.status is not RunStatus.RUNNING:
+                if (yield from mail.receive(self)):
+                    continue
                 return (yield from self.stop())
-            if draft.open_steps:
+            if draft.join is not None:
+                if not (yield from parallel.go_on(self)):
+                    return (yield from self.stop())
+            elif draft.open_steps:
                 if not (yield from perform.perform_open(self, draft.open_steps[MAIN])):
                     return (yield from self.stop())
             elif self.calls >= self.max_steps:
@@ -241,6 +247,8 @@ class Mover:
             return
         if type(checked) is Planned:
             yield from self._step(checked)
+        elif type(checked) is Fanout:
+            yield from parallel.begin(self, checked)
         elif type(checked) is Goto:
             yield from self._go(checked.next_node)
         elif type(checked) is Finish:
@@ -347,6 +355,7 @@ class Mover:
         pending, self.pending = self.pending, []
         self.draft = yield from load_draft(self.settings, self.run.run_id)
         self.recorded = None
+        self.inbox = mail.Inbox()
         for done in pending:
             found = self.draft.open_steps.get(done.step.branch)
             if found is not None and found.step_id == done.step.step_id:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from abstractruntime.core.canonical import encode, key_form
-from abstractruntime.core.checkpoint import OpenStep
+from abstractruntime.core.checkpoint import MAIN, OpenStep
 from abstractruntime.core.identifiers import checked
 from abstractruntime.core.machine import step, undo
 from abstractruntime.core.machine.plan import Planned
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from abstractruntime.engine.advance import Mover
 
 
-def step_key(mover: Mover, planned: Planned) -> str:
+def step_key(mover: Mover, planned: Planned, branch: str = MAIN) -> str:
     """The idempotency key of the step about to begin; InvalidIdentifier for a bad own key."""
     draft, settings = mover.draft, mover.settings
     run = draft.run
@@ -37,6 +37,7 @@ def step_key(mover: Mover, planned: Planned) -> str:
         node_id=run.current_node,
         effect=planned,
         visit=draft.visit(),
+        branch=branch,
         generation=draft.generation,
         payload_form=_key_form(planned),
     )
@@ -57,11 +58,9 @@ def begin(mover: Mover, planned: Planned, key: str) -> Flow[None]:
         yield from children.begin(mover, planned, key, decision)
         return
     if type(decision) is Perform:
-        if decision.declared is not None:
-            said = {**decision.declared.options, **(planned.options or {})}
-            planned = replace(planned, options=said or None)
+        planned = with_declared(planned, decision)
         open_step = intend(mover, planned, key)
-        refused = attempts.refusal(mover, open_step, decision)
+        refused = attempts.refusal(mover, open_step, decision) if planned.options else None
         if refused is None:
             yield from mover.commit(mover.me)
             yield from attempts.attempts(mover, open_step, decision, planned.text)
@@ -73,7 +72,23 @@ def begin(mover: Mover, planned: Planned, key: str) -> Flow[None]:
         apply(mover, Done(open_step, decision, final=True))
 
 
-def intend(mover: Mover, planned: Planned, key: str, *, child: str | None = None) -> OpenStep:
+def with_declared(planned: Planned, perform: Perform) -> Planned:
+    """The plan with what the function or handler says of itself, where the effect says nothing."""
+    if perform.declared is None:
+        return planned
+    said = {**perform.declared.options, **(planned.options or {})}
+    return replace(planned, options=said or None)
+
+
+def intend(
+    mover: Mover,
+    planned: Planned,
+    key: str,
+    *,
+    child: str | None = None,
+    branch: str = MAIN,
+    begun: bool = True,
+) -> OpenStep:
     """The STARTED record and open step of a new step, in the draft."""
     settings = mover.settings
     first_at = None
@@ -81,7 +96,7 @@ def intend(mover: Mover, planned: Planned, key: str, *, child: str | None = None
         if "total_timeout_s" in planned.options:
             first_at = mover.at
         # A step that must not be begun twice is synced before it begins, at either durability.
-        if planned.options.get("delivery") == Delivery.AT_MOST_ONCE.value:
+        if begun and planned.options.get("delivery") == Delivery.AT_MOST_ONCE.value:
             mover.draft.urgent = True
     open_step = step.intend(
         mover.draft,
@@ -93,6 +108,8 @@ def intend(mover: Mover, planned: Planned, key: str, *, child: str | None = None
         own_key=settings.own_keys,
         child=child,
         first_at=first_at,
+        branch=branch,
+        begun=begun,
     )
     if planned.undo is not None:
         line_id = settings.new_id()
@@ -106,10 +123,12 @@ def decide(
     payload: dict[str, Any],
     result_key: str | None,
     next_node: str | None,
+    branch: str = MAIN,
 ) -> Decision:
     """What the effect comes to, by its handler or built-in."""
     settings = mover.settings
-    facts = StepFacts(mover.draft.run, mover.spec, payload, result_key, next_node, mover.now())
+    run, now = mover.draft.run, mover.now()
+    facts = StepFacts(run, mover.spec, payload, result_key, next_node, now, branch)
     return settings.effects.decide(kind, facts)
 
 

@@ -23,10 +23,11 @@ from abstractruntime.engine.families import Families, is_cancelled
 from abstractruntime.engine.hooks import Hooks
 from abstractruntime.engine.interventions import Interventions
 from abstractruntime.engine.liveness import begin, end
+from abstractruntime.engine.mail_verbs import MailVerbs
 from abstractruntime.engine.operations.edit import edit_vars, restore
 from abstractruntime.engine.operations.reopen import reopen
 from abstractruntime.engine.operations.resume import Answer, resume
-from abstractruntime.engine.operations.start import start
+from abstractruntime.engine.operations.start import Beginning, start
 from abstractruntime.engine.outcome import EffectHandler
 from abstractruntime.engine.requests import Flow
 from abstractruntime.engine.settings import Settings
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Runtime(Families, Interventions):
+class Runtime(Families, Interventions, MailVerbs):
     """Runs workflows durably on a store.
 
     Give `store` (see open_store) or the api's `run_store` and `ledger_store`. `functions` are what
@@ -155,11 +156,16 @@ class Runtime(Families, Interventions):
         actor_id: str | None = None,
         session_id: str | None = None,
         parent_run_id: str | None = None,
+        run_id: str | None = None,
+        on_duplicate: str = "reject",
     ) -> str:
-        """Create a RUNNING run at the entry node and return its id; nothing is executed."""
-        return self._drive(
-            lambda _: self._start(workflow, vars, actor_id, session_id, parent_run_id)
-        )
+        """Create a RUNNING run at the entry node and return its id; nothing is executed.
+
+        With a `run_id` of yours a second start raises DuplicateRun, or with
+        on_duplicate="return" gives the run that is there.
+        """
+        given = Beginning(vars, actor_id, session_id, parent_run_id, run_id, on_duplicate)
+        return self._drive(lambda _: start(self._settings, spec_of(workflow), given))
 
     async def astart(
         self,
@@ -169,11 +175,12 @@ class Runtime(Families, Interventions):
         actor_id: str | None = None,
         session_id: str | None = None,
         parent_run_id: str | None = None,
+        run_id: str | None = None,
+        on_duplicate: str = "reject",
     ) -> str:
         """`start`, awaited."""
-        return await self._adrive(
-            lambda _: self._start(workflow, vars, actor_id, session_id, parent_run_id)
-        )
+        given = Beginning(vars, actor_id, session_id, parent_run_id, run_id, on_duplicate)
+        return await self._adrive(lambda _: start(self._settings, spec_of(workflow), given))
 
     def tick(self, *, workflow: AnyWorkflow, run_id: str, max_steps: float = 100) -> RunState:
         """Move the run until it waits, ends, or `max_steps` nodes were called.
@@ -328,23 +335,6 @@ class Runtime(Families, Interventions):
     def _is_cancelled(self, run_id: str) -> bool:
         loaded = self._store.load(run_id)
         return loaded is not None and is_cancelled(loaded.run)
-
-    def _start(
-        self,
-        workflow: AnyWorkflow,
-        vars: dict[str, Any] | None,
-        actor_id: str | None,
-        session_id: str | None,
-        parent_run_id: str | None,
-    ) -> Flow[str]:
-        return start(
-            self._settings,
-            spec_of(workflow),
-            vars=vars,
-            actor_id=actor_id,
-            session_id=session_id,
-            parent_run_id=parent_run_id,
-        )
 
     def _tick(
         self, workflow: AnyWorkflow, run_id: str, max_steps: float, me: Driver

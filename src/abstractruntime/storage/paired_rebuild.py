@@ -52,6 +52,15 @@ def rebuilt(run: RunState, records: Sequence[Record]) -> Checkpoint:
     )
 
 
+def overwritten(run: RunState, records: Sequence[Record], public: str | None = None) -> Checkpoint:
+    """The kernel's side of a run that a host has saved over what was there, without its kernel's.
+
+    Its digest is that of what was there, as far as that is known: the edit is noticed by it.
+    """
+    last = records[-1]["node_id"] if records else run.current_node
+    return replace(rebuilt(run, records), digest=public or f"running|{last}|overwritten")
+
+
 def _visits(records: Sequence[Record]) -> dict[str, int]:
     """How often each node was entered: as recorded, or the first attempts at it, counted."""
     counted: dict[str, int] = {}
@@ -81,8 +90,8 @@ def _open_step(
         (r["effect"].get(THEN) or {} for r in steps if r["step_id"] == last["step_id"]), {}
     )
     branch = last.get("branch") or then.get("branch") or MAIN
-    if last["node_id"] != run.current_node and not branch.startswith(UNDO):
-        return None
+    if not branch.startswith(UNDO) and (branch or last["node_id"] != run.current_node):
+        return None  # of several effects at once no record tells the plan
     return OpenStep(
         step_id=last["step_id"],
         node_id=last["node_id"],

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from abstractruntime.core.canonical import MAX_DEPTH, encode, exact
-from abstractruntime.core.checkpoint import OpenStep
+from abstractruntime.core.checkpoint import MAIN, OpenStep
 from abstractruntime.core.commit import Loaded
 from abstractruntime.core.delta import MAX_VARS_BYTES, Encoding
-from abstractruntime.core.machine import ending, ends, pause, step, undo, wait
+from abstractruntime.core.machine import ending, ends, join, pause, step, undo, wait
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.models import RunState, RunStatus, wait_from_dict
 
@@ -20,23 +20,40 @@ def redo(run: RunState, records: Iterable[Mapping[str, Any]]) -> RunState:
     """`run` after what can be redone of one complete commit, in order, up to the first node call.
 
     Redone are outcomes of the open step, answers, timers and cancels; what `stands_by` is passed
-    over. A STARTED intent that the
-    checkpoint does not name was never performed and is not redone.
+    over. A STARTED intent that the checkpoint does not name was never performed and is not redone.
+    A host that moved the run since then is followed: the outcome is in its vars and visits, the
+    run is where the host put it, and the digest says what it moved from.
     """
     encoding, vars = Encoding.of(run.vars)
     draft = Draft(Loaded(replace(run, vars=vars), encoding))
+    moved = draft.digest is not None and not draft.digest.startswith(_place(run))
+    found = draft.open_steps.get(MAIN)
+    if moved and found is not None:
+        draft.run.status, draft.run.current_node = RunStatus.RUNNING, found.node_id
+    elif moved:
+        records = ()  # an answer or cancel that nobody heard of, of a run that has gone elsewhere
     revision = draft.revision
     for record in records:
         revision = max(revision, int(record.get("revision") or revision + 1))
         if not _redo_one(draft, record):
             break
+    if draft.join is not None:
+        now = str(draft.run.updated_at)
+        join.settle(draft, now=now, ids=lambda: draft.run.run_id)
     draft.absorb()
     draft.driver = None
-    if draft.digest is not None and draft.digest.startswith(_place(run)):
-        # A host that changed but vars since then is not to be taken for one that moved the run.
+    if draft.digest is not None and not (moved and found is None):
+        # A host's edit is measured against what was redone: one of vars alone is no jump.
         draft.digest = f"{_place(draft.run)}redone"
+    if moved:
+        for name in HOSTS:
+            setattr(draft.run, name, getattr(run, name))
     draft.run.checkpoint = draft.checkpoint(revision)
     return draft.run
+
+
+HOSTS = ("status", "current_node", "waiting", "output", "error")
+"""Where a run is: what a host changes that moves it."""
 
 
 def _place(run: RunState) -> str:
@@ -135,7 +152,9 @@ def _redo_outcome(draft: Draft, found: OpenStep, record: Mapping[str, Any], now:
             step.exhaust(draft, found, error, record["next_node"], now=now)
             return True
         step.fail_attempt(draft, found, error, now=now, next_at=next_at)
-        if next_at is None:
+        if next_at is None and found.joins:
+            join.fail(draft, found.branch, error)
+        elif next_at is None:
             text = f"Effect failed after {found.attempt} attempts: {error}"
             ends.fail(draft, text, now=now, line_id=record["step_id"])
     else:
@@ -144,14 +163,30 @@ def _redo_outcome(draft: Draft, found: OpenStep, record: Mapping[str, Any], now:
 
 
 def _answered(draft: Draft, record: Mapping[str, Any], now: str) -> None:
-    if draft.run.status is RunStatus.WAITING:
-        payload = exact(record["result"].get("payload"))[1]
-        wait.answer(draft, payload, now=now, line_id=record["step_id"])
+    said = record["result"]
+    if draft.run.status is RunStatus.WAITING or said.get("branch") in draft.waits:
+        wait.answer(
+            draft,
+            exact(said.get("payload"))[1],
+            now=now,
+            line_id=record["step_id"],
+            cause=said.get("cause") or "answer",
+            wait_key=said.get("wait_key"),
+            branch=said.get("branch") or MAIN,
+        )
 
 
 def _cancelled(draft: Draft, record: Mapping[str, Any], now: str) -> None:
     reason = record["result"].get("reason")
     ends.cancel(draft, reason=reason, now=now, line_id=record["step_id"])
+
+
+def _told_by_the_join(draft: Draft, record: Mapping[str, Any], now: str) -> None:
+    """A loser: the join that is redone next cancels it."""
+
+
+def _joined(draft: Draft, record: Mapping[str, Any], now: str) -> None:
+    join.settle(draft, now=now, ids=lambda: record["step_id"])
 
 
 def _resolved(draft: Draft, record: Mapping[str, Any], now: str) -> None:
@@ -200,6 +235,8 @@ def _undo_dropped(draft: Draft, record: Mapping[str, Any], now: str) -> None:
 _ANSWERS: dict[str, Callable[[Draft, Mapping[str, Any], str], None]] = {
     "resumed": _answered,
     "cancelled": _cancelled,
+    "branch_cancelled": _told_by_the_join,
+    "joined": _joined,
     "resolved": _resolved,
     "paused": _paused,
     "unpaused": _unpaused,

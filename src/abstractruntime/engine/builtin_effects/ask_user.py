@@ -1,10 +1,14 @@
-"""ask_user {prompt, wait_key?, choices?, allow_free_text?, resume_to_node?}."""
+"""ask_user {prompt, wait_key?, choices?, allow_free_text?, timeout_s? | until?, timeout_node?,
+resume_to_node?}."""
 
 from __future__ import annotations
 
+from abstractruntime.core.checkpoint import MAIN
 from abstractruntime.core.models import WaitReason, WaitState
+from abstractruntime.engine.builtin_effects.time_limits import limit_of
 from abstractruntime.engine.effects import StepFacts
 from abstractruntime.engine.outcome import EffectOutcome
+from abstractruntime.errors import InvalidInput
 
 
 def ask_user(facts: StepFacts) -> EffectOutcome:
@@ -18,15 +22,25 @@ def ask_user(facts: StepFacts) -> EffectOutcome:
         isinstance(choices, list) and all(isinstance(choice, str) for choice in choices)
     ):
         return EffectOutcome.failed("ask_user payload.choices must be a list of texts")
-    run = facts.run
+    try:
+        until, late = limit_of(facts)
+    except InvalidInput as error:
+        return EffectOutcome.failed(f"ask_user {error.message}")
     return EffectOutcome.waiting(
         WaitState(
             reason=WaitReason.USER,
-            wait_key=payload.get("wait_key") or f"user:{run.run_id}:{run.current_node}",
+            wait_key=payload.get("wait_key") or _default_key(facts),
+            until=until,
             resume_to_node=payload.get("resume_to_node") or facts.next_node,
             result_key=facts.result_key,
             prompt=prompt,
             choices=choices,
             allow_free_text=bool(payload.get("allow_free_text", True)),
+            details=late or None,
         )
     )
+
+
+def _default_key(facts: StepFacts) -> str:
+    key = f"user:{facts.run.run_id}:{facts.run.current_node}"
+    return key if facts.branch == MAIN else f"{key}:{facts.branch}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from abstractruntime.core.checkpoint import Driver
+from abstractruntime.core.checkpoint import MAIN, Driver
 from abstractruntime.core.commit import Message
-from abstractruntime.core.machine import wait
+from abstractruntime.core.machine import join, wait
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.models import RunState, WaitReason
 from abstractruntime.core.spec import WorkflowSpec
@@ -49,6 +49,9 @@ def answer(settings: Settings, me: Driver | None, said: Answer) -> Flow[Draft]:
 
     def edit(draft: Draft) -> Flow[bool]:
         wait.check_answer(draft, wait_key=said.wait_key, wait_id=said.wait_id, payload=said.payload)
+        branch = MAIN
+        if draft.join is not None:
+            branch = join.find(draft, wait_key=said.wait_key, wait_id=said.wait_id)
         waiting = draft.run.waiting
         if waiting is not None and waiting.reason is WaitReason.SUBWORKFLOW:
             name = waiting.wait_key
@@ -62,7 +65,11 @@ def answer(settings: Settings, me: Driver | None, said: Answer) -> Flow[Draft]:
             now=settings.now(),
             line_id=settings.new_id(),
             actor_id=said.actor_id,
+            wait_key=said.wait_key,
+            branch=branch,
         )
+        if draft.join is not None:
+            join.turn(draft, now=settings.now(), ids=settings.new_id)
         draft.driver = me
         draft.urgent = True
         return True
