@@ -354,3 +354,35 @@ def test_a_pause_lets_nobody_start_more_children(world: World) -> None:
     state = world.tick(spec, run_id)
     thread.join()
     assert state.status is RunStatus.CANCELLED, "a cancel lifts the pause"
+
+
+def test_branches_under_way_see_the_cancel_and_are_waited_for(world: World) -> None:
+    seen: list[int] = []
+    begun = threading.Barrier(4)
+
+    def work(run: RunState, effect: Effect, step: Any) -> EffectOutcome:
+        begun.wait(10)
+        while not step.cancelled:
+            gone.wait(0.001)
+        seen.append(effect.payload["n"])
+        return EffectOutcome.completed(None)
+
+    gone = threading.Event()
+    world.make(effect_handlers={"work": work})
+    effects = [Effect("work", {"n": n}) for n in range(3)]
+    spec = WorkflowSpec(
+        "w", "a", {"a": lambda run, ctx: StepPlan("a", effects=effects, next_node="a")}
+    )
+    run_id = world.start(spec)
+
+    def ask() -> None:
+        begun.wait(10)
+        world.runtime.cancel_run(run_id, reason="over", actor_id="ann", request=True)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    state = world.tick(spec, run_id)
+    thread.join()
+    assert state.status is RunStatus.CANCELLED
+    assert sorted(seen) == [0, 1, 2]
+    check_cancelled(world.store, run_id)
