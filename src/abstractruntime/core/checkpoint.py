@@ -184,6 +184,7 @@ class Terms:
               its undos are performed and its children closed
     closes    it has started children that its end reaches
     closing   its own close policy: what becomes of it when its parent ends
+    losing    children of branches that a join did not wait for: to be cancelled
     """
 
     paused: dict[str, Any] | None = None
@@ -192,6 +193,7 @@ class Terms:
     ending: dict[str, Any] | None = None
     closes: bool | None = None
     closing: str | None = None
+    losing: list[str] | None = None
 
     @property
     def phase(self) -> str | None:
