@@ -219,6 +219,8 @@ COMMANDS = [
     "emit",
     "messages",
     "cancel",
+    "pause",
+    "unpause",
     "verify",
     "graph",
     "snapshot",

@@ -243,82 +243,6 @@ def test_a_request_to_a_run_whose_driver_died_ends_it_at_once(world: World) -> N
     check_cancelled(world.store, run_id)
 
 
-# -- close policies
-
-
-@pytest.mark.parametrize(
-    ("policy", "left"),
-    [
-        (None, ["completed", "waiting", "waiting"]),
-        ("abandon", ["completed", "waiting", "waiting"]),
-        ("request", ["completed", "cancelled", "waiting"]),
-        ("cancel", ["completed", "cancelled", "cancelled"]),
-    ],
-)
-def test_a_parent_that_ends_closes_its_children_by_their_policy(
-    world: World, policy: str | None, left: list[str]
-) -> None:
-    said = {} if policy is None else {"close_policy": policy}
-    top = starter("top", "middle", 1, **said)
-    world.registry.register(starter("middle", "leaf", 1))
-    world.registry.register(waiter())
-    run_id = world.run(top).run_id
-    (middle,) = world.store.list_children(parent_run_id=run_id)
-    world.tick(world.registry.get_or_raise("middle"), middle.run_id)
-    (leaf,) = world.store.list_children(parent_run_id=middle.run_id)
-    world.tick(world.registry.get_or_raise("leaf"), leaf.run_id)
-    state = world.resume(top, run_id, None)
-    assert (state.status, state.output) == (RunStatus.COMPLETED, {})
-    runs = list(tree(world.store, run_id))
-    assert [run.status.value for run in runs] == left
-    for run in runs[1:]:
-        if run.status is RunStatus.CANCELLED:
-            assert run.error == f"Its parent run '{run_id}' has completed"
-    if policy in ("cancel", "request"):
-        assert world.kinds(run_id)[-2:] == ["ending", "completed"]
-
-
-@pytest.mark.parametrize("end", ["cancel", "deadline", "fail"])
-def test_a_parent_that_does_not_complete_closes_its_sync_child(world: World, end: str) -> None:
-    from dataclasses import replace
-
-    world.registry.register(waiter())
-    payload = {"workflow_id": "leaf", "close_policy": "cancel"}
-    start = Effect("start_subworkflow", payload, "sub")
-    work = WorkflowSpec("p", "a", {"a": lambda run, ctx: StepPlan("a", start, "a")})
-    run_id = world.run(work).run_id
-    (child,) = world.store.list_children(parent_run_id=run_id)
-    if end == "cancel":
-        state = world.runtime.cancel_run(run_id, reason="over", actor_id="ann")
-        check_cancelled(world.store, run_id)
-    elif end == "deadline":
-        from abstractruntime.engine.operations.change import change
-
-        def bound(draft: Any) -> bool:
-            draft.terms = replace(draft.terms, deadline=world.clock.now)
-            draft.note("bounded", line_id="line", now=world.clock.now)
-            return True
-
-        world.runtime._drive(lambda _: change(world.runtime._settings, run_id, bound))
-        world.clock.forward(1)
-        state = world.tick(work, run_id)
-        assert state.status is RunStatus.FAILED
-    else:
-        world.runtime.cancel_run(child.run_id, reason="over")
-        state = world.tick(work, run_id)
-        assert state.status is RunStatus.FAILED
-    assert state.checkpoint is not None
-    assert state.checkpoint.terms.phase is None
-    assert world.runtime.get_state(child.run_id).status is RunStatus.CANCELLED
-
-
-def test_a_close_policy_that_is_none_is_refused(world: World) -> None:
-    world.registry.register(waiter())
-    state = world.run(starter("top", "leaf", 1, close_policy="kill"))
-    assert state.status is RunStatus.FAILED
-    assert "close_policy is one of cancel, request, abandon" in (state.error or "")
-
-
 # -- pauses
 
 
@@ -354,3 +278,35 @@ def test_a_pause_lets_nobody_start_more_children(world: World) -> None:
     state = world.tick(spec, run_id)
     thread.join()
     assert state.status is RunStatus.CANCELLED, "a cancel lifts the pause"
+
+
+def test_branches_under_way_see_the_cancel_and_are_waited_for(world: World) -> None:
+    seen: list[int] = []
+    begun = threading.Barrier(4)
+
+    def work(run: RunState, effect: Effect, step: Any) -> EffectOutcome:
+        begun.wait(10)
+        while not step.cancelled:
+            gone.wait(0.001)
+        seen.append(effect.payload["n"])
+        return EffectOutcome.completed(None)
+
+    gone = threading.Event()
+    world.make(effect_handlers={"work": work})
+    effects = [Effect("work", {"n": n}) for n in range(3)]
+    spec = WorkflowSpec(
+        "w", "a", {"a": lambda run, ctx: StepPlan("a", effects=effects, next_node="a")}
+    )
+    run_id = world.start(spec)
+
+    def ask() -> None:
+        begun.wait(10)
+        world.runtime.cancel_run(run_id, reason="over", actor_id="ann", request=True)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    state = world.tick(spec, run_id)
+    thread.join()
+    assert state.status is RunStatus.CANCELLED
+    assert sorted(seen) == [0, 1, 2]
+    check_cancelled(world.store, run_id)

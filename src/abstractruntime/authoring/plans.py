@@ -54,9 +54,9 @@ class Plan:
     output: dict[str, Any] | None = None
     function: Callable[..., Any] | None = None
     """What a `call` effect calls, where it was given as a function."""
+    undo: Undo | Effect | None = None
     late: Target = None
     """Where a wait goes whose time is over; None: to `then`."""
-    undo: Undo | Effect | None = None
 
     def to_step_plan(self, node_id: str, names: Names) -> StepPlan:
         """The plan in the engine's words; InvalidPlan when `then` is a function but no node."""
@@ -75,6 +75,14 @@ class Plan:
         return StepPlan(node_id=node_id, effect=effect, next_node=then, complete_output=self.output)
 
 
+def _calling(effect: Effect, function: Callable[..., Any] | None, names: Names) -> Effect:
+    """The effect with the name by which its function is found."""
+    registered = None if function is None else names.function_name(function)
+    if registered is None:
+        return effect
+    return replace(effect, payload={**effect.payload, "function": registered})
+
+
 def _named(target: Target, node_id: str, names: Names) -> str | None:
     if target is None or isinstance(target, str):
         return target
@@ -86,14 +94,6 @@ def _named(target: Target, node_id: str, names: Names) -> str | None:
             fix="decorate it with @wf.node",
         )
     return named
-
-
-def _calling(effect: Effect, function: Callable[..., Any] | None, names: Names) -> Effect:
-    """The effect with the name by which its function is found."""
-    registered = None if function is None else names.function_name(function)
-    if registered is None:
-        return effect
-    return replace(effect, payload={**effect.payload, "function": registered})
 
 
 def _called(function: object) -> str:

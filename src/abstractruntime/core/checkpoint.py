@@ -77,6 +77,11 @@ class OpenStep:
     branch: str = MAIN
     begun: bool = True
 
+    @property
+    def joins(self) -> bool:
+        """Whether it is a branch of a plan with several effects."""
+        return self.branch != MAIN and self.branch.isdigit()
+
     def to_dict(self, *, payload: bool = True) -> dict[str, Any]:
         """Its JSON form; without `payload` for stores that find it in the STARTED record."""
         data: dict[str, Any] = {
@@ -179,6 +184,7 @@ class Terms:
               its undos are performed and its children closed
     closes    it has started children that its end reaches
     closing   its own close policy: what becomes of it when its parent ends
+    losing    children of branches that a join did not wait for: to be cancelled
     """
 
     paused: dict[str, Any] | None = None
@@ -187,6 +193,7 @@ class Terms:
     ending: dict[str, Any] | None = None
     closes: bool | None = None
     closing: str | None = None
+    losing: list[str] | None = None
 
     @property
     def phase(self) -> str | None:

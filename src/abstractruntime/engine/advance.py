@@ -131,7 +131,7 @@ class Mover:
 
     def _move(self) -> Flow[RunState]:
         self.refuse_if_busy()
-        if self.draft.terms is not NO_TERMS and self._held_by_terms():
+        if self.draft.terms is not NO_TERMS and self.held_by_terms():
             return (yield from self.stop())
         waits = self.run.status is RunStatus.WAITING and self.draft.terms.ending is None
         if waits and not ((yield from mail.receive(self)) or (yield from children.unblock(self))):
@@ -139,11 +139,10 @@ class Mover:
         while True:
             draft = self.draft
             if draft.terms is not NO_TERMS:
-                if self._held_by_terms():
+                moved = yield from endings.by_terms(self)
+                if moved is False:
                     return (yield from self.stop())
-                if draft.terms.ending is not None and draft.run.status not in ENDED:
-                    if not (yield from endings.go_on(self)):
-                        return (yield from self.stop())
+                if moved:
                     continue
             if draft.run.status is not RunStatus.RUNNING:
                 if (yield from mail.receive(self)):
@@ -173,7 +172,7 @@ class Mover:
                 driver=driver.to_dict(),
             )
 
-    def _held_by_terms(self) -> bool:
+    def held_by_terms(self) -> bool:
         """Whether the run's terms keep it from being moved; one past its deadline fails here."""
         draft = self.draft
         if draft.run.status in ENDED:

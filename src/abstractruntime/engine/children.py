@@ -42,23 +42,16 @@ def begin(mover: Mover, planned: Planned, key: str, decision: StartChild) -> Flo
 
     draft = mover.draft
     run = draft.run
-    if decision.wait and mover.depth >= MAX_NESTED:
-        said = EffectOutcome.failed(f"Subworkflows nest deeper than {MAX_NESTED}")
+    refused = _refused(mover, decision)
+    if refused is not None:
         open_step = perform.intend(mover, planned, key)
-        apply(mover, Done(open_step, said, final=True))
-        return
-    closing = decision.closing
-    if closing is not None and not mover.settings.lists_children:
-        said = EffectOutcome.failed("A close policy needs a store that can list children")
-        open_step = perform.intend(mover, planned, key)
-        apply(mover, Done(open_step, said, final=True))
+        apply(mover, Done(open_step, refused, final=True))
         return
     child_id = child_id_of(run.run_id, draft.generation, run.current_node, draft.visit())
     spec = _spec(mover.settings, decision.workflow_id)
     known = yield Read(lambda store: store.load(child_id))
     open_step = perform.intend(mover, planned, key, child=child_id if decision.wait else None)
-    if closing is not None and not draft.terms.closes:
-        draft.terms = replace(draft.terms, closes=True)
+    _note_closing(mover, decision)
     if known is None:
         draft.creates.append(_creation(mover, child_id, spec, decision))
     if decision.wait:
@@ -77,21 +70,37 @@ def begin_branch(
 
     draft = mover.draft
     run = draft.run
-    if decision.wait and mover.depth >= MAX_NESTED:
-        said = EffectOutcome.failed(f"Subworkflows nest deeper than {MAX_NESTED}")
+    refused = _refused(mover, decision)
+    if refused is not None:
         open_step = perform.intend(mover, planned, key, branch=branch)
-        apply(mover, Done(open_step, said, final=True))
+        apply(mover, Done(open_step, refused, final=True))
         return
     child_id = child_id_of(run.run_id, draft.generation, run.current_node, draft.visit(), branch)
     spec = _spec(mover.settings, decision.workflow_id)
     known = yield Read(lambda store: store.load(child_id))
     child = child_id if decision.wait else None
     open_step = perform.intend(mover, planned, key, child=child, branch=branch)
+    _note_closing(mover, decision)
     if known is None:
         draft.creates.append(_creation(mover, child_id, spec, decision))
     if not decision.wait:
         said = EffectOutcome.completed({"sub_run_id": child_id, "async": True})
         apply(mover, Done(open_step, said, final=True))
+
+
+def _refused(mover: Mover, decision: StartChild) -> EffectOutcome | None:
+    if decision.wait and mover.depth >= MAX_NESTED:
+        return EffectOutcome.failed(f"Subworkflows nest deeper than {MAX_NESTED}")
+    if decision.closing is not None and not mover.settings.lists_children:
+        return EffectOutcome.failed("A close policy needs a store that can list children")
+    return None
+
+
+def _note_closing(mover: Mover, decision: StartChild) -> None:
+    """The run's end reaches this child: it has something to do before it ends."""
+    draft = mover.draft
+    if decision.closing is not None and not draft.terms.closes:
+        draft.terms = replace(draft.terms, closes=True)
 
 
 def unblock_branches(mover: Mover) -> Flow[bool]:

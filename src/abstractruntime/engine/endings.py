@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from abstractruntime.core.canonical import chain_form, encode, key_form
 from abstractruntime.core.machine import ending, ends, step, undo
 from abstractruntime.core.machine.plan import Planned
+from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import RunStatus
 from abstractruntime.core.options import Delivery
 from abstractruntime.core.policy import step_key
 from abstractruntime.engine import attempts, perform
 from abstractruntime.engine.effects import Perform
-from abstractruntime.engine.operations.cancel import close_children
+from abstractruntime.engine.operations.cancel import close_children, close_losers
 from abstractruntime.engine.outcome import EffectOutcome
 from abstractruntime.engine.requests import Flow, Read
 from abstractruntime.engine.settle import Done, apply
@@ -22,6 +23,22 @@ from abstractruntime.errors import StoreCorrupt
 
 if TYPE_CHECKING:
     from abstractruntime.engine.advance import Mover
+
+
+def by_terms(mover: Mover) -> Flow[bool | None]:
+    """Do what the run's terms ask for first. None: they ask for nothing; False: it is held, or
+    waits, or is due later."""
+    if mover.held_by_terms():
+        return False
+    terms = mover.draft.terms
+    if mover.run.status in ENDED:
+        return None
+    if terms.ending is not None:
+        return (yield from go_on(mover))
+    if terms.losing:
+        yield from let_go(mover)
+        return True
+    return None
 
 
 def go_on(mover: Mover) -> Flow[bool]:
@@ -37,12 +54,20 @@ def go_on(mover: Mover) -> Flow[bool]:
     if ending.busy(draft):
         assert draft.terms.undos
         return (yield from _undo(mover, draft.terms.undos[-1]))
-    if draft.terms.closes or (draft.terms.ending or {}).get("tree"):
+    if draft.terms.closes or draft.terms.losing or (draft.terms.ending or {}).get("tree"):
         if draft.dirty:
             yield from mover.commit(mover.me)  # before the first child hears of it
         yield from close_children(mover.settings, draft.run.run_id, draft.terms)
     ends.finish(draft, now=mover.now(), line_id=mover.settings.new_id())
     return True
+
+
+def let_go(mover: Mover) -> Flow[None]:
+    """Cancel the children of branches that the join did not wait for: the join is durable first."""
+    if mover.draft.dirty:
+        yield from mover.commit(mover.me)
+    yield from close_losers(mover.settings, mover.draft.terms.losing or ())
+    mover.draft.terms = replace(mover.draft.terms, losing=None)
 
 
 def _undo(mover: Mover, entry: dict[str, Any]) -> Flow[bool]:

@@ -123,10 +123,10 @@ class _Branches:
             if mover.draft.join is None or settled(mover):
                 yield from self._forget_all()
                 return True
-            if mover.run.status is not RunStatus.RUNNING or mover.draft.terms.ending is not None:
+            if mover.run.status is not RunStatus.RUNNING:
                 yield from self._forget_all()
                 return True
-            held = mover.draft.terms.paused is not None
+            held = mover.draft.terms.phase is not None
             if not held and (yield from self._start_more()):
                 continue
             if self.running:

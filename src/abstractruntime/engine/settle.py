@@ -144,7 +144,7 @@ def _give_up(
     if exhausted == "pause":
         step.fail_attempt(draft, open_step, error, now=now, next_at=now)
         pause.pause(draft, reason=text, cause="exhausted", now=now, line_id=settings.new_id())
-    elif join.holds(open_step):
+    elif open_step.joins:
         step.fail_attempt(draft, open_step, error, now=now, next_at=None)
         join.fail(draft, open_step.branch, error)
     elif exhausted == "fail" or exhausted not in mover.spec.nodes:

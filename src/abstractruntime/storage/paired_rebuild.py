@@ -90,10 +90,8 @@ def _open_step(
         (r["effect"].get(THEN) or {} for r in steps if r["step_id"] == last["step_id"]), {}
     )
     branch = last.get("branch") or then.get("branch") or MAIN
-    if branch != MAIN and not branch.startswith(UNDO):
+    if not branch.startswith(UNDO) and (branch or last["node_id"] != run.current_node):
         return None  # of several effects at once no record tells the plan
-    if last["node_id"] != run.current_node and branch == MAIN:
-        return None
     return OpenStep(
         step_id=last["step_id"],
         node_id=last["node_id"],

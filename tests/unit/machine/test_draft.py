@@ -56,6 +56,7 @@ FULL = Checkpoint(
         ending={"as": "cancelled", "at": LATER},
         closes=True,
         closing="cancel",
+        losing=["child"],
     ),
 )
 

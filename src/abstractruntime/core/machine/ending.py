@@ -51,7 +51,8 @@ def begin(draft: Draft, end: str, *, now: str, line_id: str, error: str | None =
     """The run would end so. False: it may at once; else it ends when what is left is done."""
     terms = draft.terms
     if terms.ending is None:
-        if not terms.closes and (not terms.undos or end == "completed"):
+        left_over = terms.closes or terms.losing
+        if not left_over and (not terms.undos or end == "completed"):
             return False
         draft.note("ending", line_id=line_id, now=now, error=error, end=end)
         draft.terms = replace(terms, ending=_said(end, now, error=error), deadline=None)
@@ -90,7 +91,7 @@ def over(terms: Terms) -> Terms:
     """The terms of a run that has ended."""
     if terms is NO_TERMS:
         return terms
-    return replace(terms, undos=None, ending=None, closes=None)
+    return replace(terms, undos=None, ending=None, closes=None, losing=None)
 
 
 def busy(draft: Draft) -> bool:

@@ -11,12 +11,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from abstractruntime.core.canonical import encode
-from abstractruntime.core.checkpoint import MAIN, Join, OpenStep, OpenWait
+from abstractruntime.core.checkpoint import Join, OpenStep, OpenWait
 from abstractruntime.core.machine import ends
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.machine.mail import WAIT_KEYS
 from abstractruntime.core.machine.table import Move
-from abstractruntime.core.machine.undo import is_undo
 from abstractruntime.core.models import RunStatus, WaitReason, WaitState, wait_from_dict
 from abstractruntime.core.models import wait_to_dict as to_dict
 from abstractruntime.errors import NotWaiting, StaleAnswer, WaitKeyMismatch
@@ -28,11 +27,6 @@ SHOWN: Final = 10
 """Open waits that the run's own wait shows; the checkpoint has all."""
 
 _HEARING: Final = (WaitReason.EVENT, WaitReason.SUBWORKFLOW)
-
-
-def holds(step: OpenStep) -> bool:
-    """Whether the step is one of a plan's branches."""
-    return step.branch != MAIN and not is_undo(step)
 
 
 def begin(draft: Draft, join: Join) -> None:
@@ -157,6 +151,10 @@ def settle(draft: Draft, *, now: str, ids: Callable[[], str]) -> bool:
         draft.note(
             "branch_cancelled", line_id=ids(), now=now, branch=branch, step_id=opened.step_id
         )
+    children = [each.child for each in _opened(draft, losers) if each.child is not None]
+    if children:
+        known = draft.terms.losing or []
+        draft.terms = replace(draft.terms, losing=[*known, *children])
     _put_in_order(draft, join, losers)
     draft.note(
         "joined", line_id=ids(), now=now, visit=join.visit, completed=join.completed,
@@ -165,6 +163,10 @@ def settle(draft: Draft, *, now: str, ids: Callable[[], str]) -> bool:
     draft.open_steps, draft.waits, draft.join = {}, {}, None
     draft.enter(join.next_node)
     return True
+
+
+def _opened(draft: Draft, branches: Iterable[str]) -> list[OpenStep | OpenWait]:
+    return [draft.open_steps.get(branch) or draft.waits[branch] for branch in branches]
 
 
 def turn(draft: Draft, *, now: str, ids: Callable[[], str]) -> None:

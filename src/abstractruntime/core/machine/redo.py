@@ -152,7 +152,7 @@ def _redo_outcome(draft: Draft, found: OpenStep, record: Mapping[str, Any], now:
             step.exhaust(draft, found, error, record["next_node"], now=now)
             return True
         step.fail_attempt(draft, found, error, now=now, next_at=next_at)
-        if next_at is None and join.holds(found):
+        if next_at is None and found.joins:
             join.fail(draft, found.branch, error)
         elif next_at is None:
             text = f"Effect failed after {found.attempt} attempts: {error}"

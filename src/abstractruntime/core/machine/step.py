@@ -40,8 +40,8 @@ def intend(
     child: str | None = None,
     first_at: str | None = None,
     branch: str = MAIN,
-    begun: bool = True,
     place: tuple[str, int] | None = None,
+    begun: bool = True,
 ) -> OpenStep:
     """Write down what is about to be performed: a STARTED record and the open step.
 
@@ -99,10 +99,10 @@ def complete(draft: Draft, step: OpenStep, result: Any, *, now: str) -> None:
     close(draft, step)
     if draft.terms.undos:
         undo.performed(draft, step)
-    if join.holds(step):
-        join.complete(draft, step.branch, text)
-    elif not undo.is_undo(step):
+    if step.branch == MAIN:
         draft.enter(step.next_node or step.node_id)
+    elif step.joins:
+        join.complete(draft, step.branch, text)
 
 
 def wait(draft: Draft, step: OpenStep, waiting: WaitState, *, now: str) -> None:
@@ -118,7 +118,7 @@ def wait(draft: Draft, step: OpenStep, waiting: WaitState, *, now: str) -> None:
     record["result"] = data
     _line(draft, step, record, result=text)
     close(draft, step)
-    if join.holds(step):
+    if step.joins:
         opened = _open_wait(draft, step, waiting.wait_key)
         join.open_wait(draft, step, opened, wait_from_dict(data["wait"]))
         return
@@ -205,7 +205,7 @@ def doubt(draft: Draft, step: OpenStep, why: str, *, now: str) -> None:
     text, record["result"] = exact({"wait": data, "unknown": why}, path="$.waiting")
     _line(draft, step, record, result=text)
     draft.open_steps = {**draft.open_steps, step.branch: step}
-    if join.holds(step):
+    if step.joins:
         opened = _open_wait(draft, step, waiting.wait_key)
         join.open_wait(draft, step, opened, wait_from_dict(record["result"]["wait"]))
         return
@@ -224,7 +224,7 @@ def believe(draft: Draft, step_id: str | None = None) -> OpenStep:
             run_id=draft.run.run_id,
             status=draft.run.status.value,
         )
-    if join.holds(step):
+    if step.joins:
         join.wake(draft, step.branch)
     else:
         draft.become(Move.ANSWER)

@@ -42,8 +42,7 @@ def check_answer(draft: Draft, *, wait_key: str | None, wait_id: str | None, pay
         raise NotWaiting("Run is not waiting", run_id=run.run_id, status=run.status.value)
     refuse_if_paused(draft)
     unknown = unknown_step(draft)
-    if unknown is not None:
-        _refuse_unknown(draft, unknown.branch)
+    _refuse_unknown(draft, MAIN if unknown is None else unknown.branch)
     if wait_key is not None and wait_key != waiting.wait_key and wait_key not in keys_of(waiting):
         raise WaitKeyMismatch(
             f"wait_key mismatch: expected '{waiting.wait_key}', got '{wait_key}'",

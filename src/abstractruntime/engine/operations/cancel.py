@@ -45,7 +45,7 @@ def cancel(settings: Settings, run_id: str, said: Cancel) -> Flow[RunState]:
         if draft.run.status in ENDED:
             return False
         terms, driven = draft.terms, _driven(draft)
-        alone = terms.ending is None and not terms.undos and not terms.closes
+        alone = terms.ending is None and not (terms.undos or terms.closes or terms.losing)
         if alone and not (said.request and driven):
             return _cancel_now(settings, draft, said)
         return _ask(settings, draft, said, tree=False)
@@ -69,7 +69,8 @@ def cancel_tree(settings: Settings, run_ids: Collection[str], said: Cancel) -> F
     def edit(draft: Draft) -> Flow[bool]:
         if draft.run.status in ENDED:
             return False
-        if draft.terms.ending is None and not draft.terms.undos and not _driven(draft):
+        terms = draft.terms
+        if terms.ending is None and not (terms.undos or terms.losing) and not _driven(draft):
             # Read after the run: a child that came meanwhile makes the commit miss.
             below: list[RunState] = yield children_of(draft.run.run_id)
             if all(child.status in ENDED for child in below):
@@ -98,6 +99,7 @@ def close_children(settings: Settings, run_id: str, terms: Terms) -> Flow[None]:
     """The run is about to end: cancel its live children, all of them where its whole tree is to
     end, else as their close policies say."""
     ends_as = terms.ending or {}
+    yield from close_losers(settings, terms.losing or ())
     if not (terms.closes or ends_as.get("tree")):
         return
     reason = ends_as.get("reason")
@@ -118,6 +120,16 @@ def close_children(settings: Settings, run_id: str, terms: Terms) -> Flow[None]:
     yield from cancel_tree(settings, whole, said)
     for child_id in alone:
         yield from cancel(settings, child_id, said)
+
+
+def close_losers(settings: Settings, run_ids: Collection[str]) -> Flow[None]:
+    """Cancel children whose branch lost, with all below them where the store can tell what is."""
+    said = Cancel("Its branch was not waited for", request=True)
+    if settings.lists_children:
+        yield from cancel_tree(settings, run_ids, said)
+        return
+    for run_id in run_ids:
+        yield from cancel(settings, run_id, said)
 
 
 def _driven(draft: Draft) -> bool:

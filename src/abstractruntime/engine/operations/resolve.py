@@ -51,10 +51,10 @@ def resolve(
                 undo.not_performed(draft, open_step, now=now, line_id=settings.new_id())
             step.fail_attempt(draft, open_step, error, now=now, next_at=None)
             text = f"Effect failed after {open_step.attempt} attempts: {error}"
-            if not join.holds(open_step):
-                ends.fail(draft, text, now=now, line_id=settings.new_id())
-            else:
+            if open_step.joins:
                 join.fail(draft, open_step.branch, error)
+            else:
+                ends.fail(draft, text, now=now, line_id=settings.new_id())
         if draft.join is not None:
             join.settle(draft, now=now, ids=settings.new_id)
         if draft.run.status is RunStatus.RUNNING:
