@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from abstractruntime.core.approval import Rule
 from abstractruntime.core.checkpoint import Driver
 from abstractruntime.core.config import RuntimeConfig
 from abstractruntime.core.machine.seal import sealer_for
@@ -46,7 +47,8 @@ class Runtime(Interventions):
     """Runs workflows durably on a store.
 
     Give `store` (see open_store) or the api's `run_store` and `ledger_store`. `functions` are what
-    `call` effects may name beside the workflow's own. Everything that returns is durable.
+    `call` effects may name beside the workflow's own, `approvals` rules over effects. Everything
+    that returns is durable.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Runtime(Interventions):
         store: Store | None = None,
         functions: Mapping[str, Callable[..., Any]] | None = None,
         snapshot_store: SnapshotStore | None = None,
+        approvals: Sequence[Rule] = (),
     ) -> None:
         if store is None:
             if run_store is None or ledger_store is None:
@@ -79,6 +82,7 @@ class Runtime(Interventions):
         self._snapshot_store = snapshot_store
         self._effect_policy: EffectPolicy = effect_policy or DefaultEffectPolicy()
         self._config = config or RuntimeConfig()
+        self._approvals = tuple(approvals)
         self._hooks = Hooks()
         self._effects = EffectRegistry(
             builtin_effects(lambda: self._workflow_registry, functions or {}), effect_handlers
@@ -337,6 +341,7 @@ class Runtime(Interventions):
             limits=self._config.to_limits_dict,
             journals_vars=Capability.ATOMIC not in self._store.capabilities,
             transactional=Capability.TRANSACTIONAL in self._store.capabilities,
+            approvals=self._approvals,
         )
 
     def _start(

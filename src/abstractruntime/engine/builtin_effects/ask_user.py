@@ -1,10 +1,12 @@
-"""ask_user {prompt, wait_key?, choices?, allow_free_text?, resume_to_node?}."""
+"""ask_user {prompt, wait_key?, choices?, allow_free_text?, answer_schema?, resume_to_node?}."""
 
 from __future__ import annotations
 
 from abstractruntime.core.models import WaitReason, WaitState
+from abstractruntime.engine.answer_schemas import compiled
 from abstractruntime.engine.effects import StepFacts
 from abstractruntime.engine.outcome import EffectOutcome
+from abstractruntime.errors import InvalidInput
 
 
 def ask_user(facts: StepFacts) -> EffectOutcome:
@@ -18,6 +20,12 @@ def ask_user(facts: StepFacts) -> EffectOutcome:
         isinstance(choices, list) and all(isinstance(choice, str) for choice in choices)
     ):
         return EffectOutcome.failed("ask_user payload.choices must be a list of texts")
+    schema = payload.get("answer_schema")
+    if schema is not None:
+        try:
+            compiled(schema)
+        except InvalidInput as error:
+            return EffectOutcome.failed(f"ask_user payload.answer_schema: {error.message}")
     run = facts.run
     return EffectOutcome.waiting(
         WaitState(
@@ -28,5 +36,6 @@ def ask_user(facts: StepFacts) -> EffectOutcome:
             prompt=prompt,
             choices=choices,
             allow_free_text=bool(payload.get("allow_free_text", True)),
+            details=None if schema is None else {"answer_schema": schema},
         )
     )
