@@ -194,10 +194,12 @@ class NotReopenable(Refused, ValueError):
 
 class RunEnded(Refused, ValueError):
     code = "AR1206"
+    fix = "an ended run takes nothing more; start another one"
 
 
 class DuplicateRun(Refused, ValueError):
     code = "AR1207"
+    fix = 'take another run id, or on_duplicate="return" to go on with the run that is there'
 
 
 class EffectMismatch(Refused, ValueError):

@@ -103,7 +103,7 @@ def test_a_runtime_with_a_store_of_its_own_refuses_another(shell: Shell) -> None
     assert "brings its own store" in result.stderr
 
 
-@pytest.mark.parametrize("command", [("continue",), ("answer", "x", "y"), ("send", "x", "y")])
+@pytest.mark.parametrize("command", [("continue",), ("answer", "x", "y")])
 def test_a_command_that_moves_runs_asks_for_the_program(
     shell: Shell, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
@@ -216,6 +216,8 @@ COMMANDS = [
     "ledger",
     "answer",
     "send",
+    "emit",
+    "messages",
     "cancel",
     "verify",
     "graph",

@@ -111,16 +111,6 @@ def test_an_event_reaches_the_run_that_waits_for_it(shell: Shell) -> None:
     assert sent["output"]["ci"] == {"build": 7}
 
 
-def test_an_event_nobody_waits_for_is_refused(shell: Shell) -> None:
-    run = shell.begin("deploy")
-    assert shell.json("send", run, "ci:done", code=1)["error"]["error"] == "WaitKeyMismatch"
-    shell.run("answer", run, "yes")
-    refused = shell.json("send", run, "other", code=1)["error"]
-    assert refused["where"]["expected"] == "ci:done"
-    done = shell.begin("adder", code=0)
-    assert shell.json("send", done, "ci:done", code=1)["error"]["error"] == "NotWaiting"
-
-
 def test_a_timed_run_is_continued_when_it_is_due_and_waited_for_with_wait(shell: Shell) -> None:
     run = shell.begin("nap")
     assert shell.run("continue", run).exit_code in (0, 6)

@@ -36,6 +36,7 @@ class Run:
     performed: set[Entry] = field(default_factory=set)
     again: set[Entry] = field(default_factory=set)
     unheard: bool = False
+    forgot: bool = False
 
 
 class Model:
@@ -137,7 +138,7 @@ class Model:
         run.noticed, run.entered = run.node, False
         visits = [visit for node, visit in run.trail if node == run.node]
         if visits:
-            run.visits, run.rewound = {}, True
+            run.visits, run.rewound, run.forgot = {}, True, False
             for node, visit in run.trail:
                 if (node, visit) == (run.node, visits[-1]):
                     break
@@ -318,3 +319,4 @@ class Model:
     def _end(self, run: Run, status: str, *, output: Any = None, error: str | None = None) -> None:
         run.status, run.output, run.error, run.wait = status, output, error, None
         run.unheard = run.parent is not None
+        run.forgot = run.rewound

@@ -222,9 +222,9 @@ class Hiccups(MemoryStore):
         self._hiccup("list_due")
         return super().list_due(now_iso, limit=limit)
 
-    def list_answered(self, *, limit: int = 100) -> list[str]:
+    def list_answered(self, *, now_iso: str | None = None, limit: int = 100) -> list[str]:
         self._hiccup("list_answered")
-        return super().list_answered(limit=limit)
+        return super().list_answered(now_iso=now_iso, limit=limit)
 
     def list_driven(self, *, limit: int = 1000) -> list[RunState]:
         self._hiccup("list_driven")

@@ -1,6 +1,7 @@
 """Runs and ledgers in memory."""
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -115,7 +116,29 @@ def test_a_run_without_a_checkpoint_overwrites_and_leaves_the_kernels_fields_alo
     store.save(run("r", current_node="edited"))
     loaded = store.load("r")
     assert loaded is not None
-    assert (loaded.current_node, loaded.checkpoint) == ("edited", kernel)
+    # The edit has a revision of its own, above that of the commit beneath it.
+    after = replace(kernel, revision=6)
+    assert (loaded.current_node, loaded.checkpoint) == ("edited", after)
+    assert loaded.checkpoint is not None
+    assert loaded.checkpoint.last_commit == 5
+
+
+def test_an_edit_makes_what_was_loaded_before_it_stale_and_its_own_object_current() -> None:
+    store = InMemoryRunStore()
+    store.save(run("r", checkpoint=Checkpoint(revision=5, visits={"n": 3})))
+    one, other = store.load("r"), store.load("r")
+    assert one is not None
+    assert other is not None
+    one.checkpoint = replace(one.checkpoint, visits={})  # type: ignore[type-var]
+    for node in ("first", "second"):
+        one.current_node = node
+        store.save(one)
+    with pytest.raises(RevisionConflict):
+        store.save(other)
+    stored = store.load("r")
+    assert stored is not None
+    assert stored.current_node == "second"
+    assert stored.checkpoint == one.checkpoint == Checkpoint(revision=7, visits={"n": 3})
 
 
 def test_the_store_can_be_queried() -> None:

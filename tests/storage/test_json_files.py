@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,10 @@ def test_a_run_without_a_checkpoint_leaves_the_kernels_fields_alone(tmp_path: Pa
     store.save(run(current_node="edited"))
     loaded = store.load("r")
     assert loaded is not None
-    assert (loaded.current_node, loaded.checkpoint) == ("edited", kernel)
+    # The edit has a revision of its own, above that of the commit beneath it.
+    assert (loaded.current_node, loaded.checkpoint) == ("edited", replace(kernel, revision=6))
+    assert loaded.checkpoint is not None
+    assert loaded.checkpoint.last_commit == 5
 
 
 @pytest.mark.parametrize(

@@ -82,10 +82,11 @@ def test_a_pair_promises_what_its_stores_can(tmp_path: Path) -> None:
     assert files.capabilities == {
         Capability.DURABLE,
         Capability.EXCLUSIVE,
+        Capability.MAILBOX,
         Capability.QUERYABLE,
     }
     memory = PairedStore(InMemoryRunStore(), InMemoryLedgerStore())
-    assert memory.capabilities == {Capability.QUERYABLE}
+    assert memory.capabilities == {Capability.MAILBOX, Capability.QUERYABLE}
     assert PairedStore(DictRuns(), DictLedger()).capabilities == frozenset()
 
 

@@ -136,6 +136,16 @@ def charge(card: str) -> dict[str, str]:
         ),
         (wait_event("paid"), Effect("wait_event", {"wait_key": "paid"}), None),
         (
+            wait_event(["a", "b"], timeout_s=5, late="end"),
+            Effect("wait_event", {"wait_keys": ["a", "b"], "timeout_s": 5, "timeout_node": "end"}),
+            None,
+        ),
+        (
+            wait_event("a", until="2026-01-01T01:00:00+01:00"),
+            Effect("wait_event", {"wait_key": "a", "until": "2026-01-01T00:00:00.000000+00:00"}),
+            None,
+        ),
+        (
             start_subworkflow("child"),
             Effect("start_subworkflow", {"workflow_id": "child"}),
             None,

@@ -138,6 +138,7 @@ def test_the_tree_in_the_modules_head_is_the_tree_there_is() -> None:
     assert drawn - {"Any", "ClassVar"} == {
         *FAULTS,
         "EffectFault",
+        "OutcomeUnknown",
         "RetryableError",
         "TerminalError",
     }

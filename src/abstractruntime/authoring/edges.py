@@ -247,6 +247,9 @@ class _Reader:
             wait = call.argument(None, "wait")
             detached = isinstance(wait, ast.Constant) and not wait.value
             self._then(call, label, stays=label in MAY_STAY and not detached)
+            late = call.argument(None, "late")
+            if late is not None and not _is_none(late):
+                self._targets(late, "timeout")
         elif call.callee is not plans.complete:
             self.known = False
 
@@ -295,6 +298,8 @@ class _Reader:
                 if isinstance(key, ast.Constant) and key.value == "resume_to_node":
                     self._targets(target, label)
                     found = True
+                elif isinstance(key, ast.Constant) and key.value == "timeout_node":
+                    self._targets(target, "timeout")
                 elif key is None:  # {**other}
                     self.known = False
                     found = True

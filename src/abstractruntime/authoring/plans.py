@@ -45,25 +45,34 @@ class Plan:
     output: dict[str, Any] | None = None
     function: Callable[..., Any] | None = None
     """What a `call` effect calls, where it was given as a function."""
+    late: Target = None
+    """Where a wait goes whose time is over; None: to `then`."""
 
     def to_step_plan(self, node_id: str, names: Names) -> StepPlan:
         """The plan in the engine's words; InvalidPlan when `then` is a function but no node."""
-        then = self.then
-        if then is not None and not isinstance(then, str):
-            named = names.node_name(then)
-            if named is None:
-                raise InvalidPlan(
-                    f"Node '{node_id}' goes to the function {_called(then)}, which is no node",
-                    node=node_id,
-                    fix="decorate it with @wf.node",
-                )
-            then = named
+        then = _named(self.then, node_id, names)
         effect = self.effect
+        if effect is not None and self.late is not None:
+            late = _named(self.late, node_id, names)
+            effect = replace(effect, payload={**effect.payload, "timeout_node": late})
         if effect is not None and self.function is not None:
             registered = names.function_name(self.function)
             if registered is not None:
                 effect = replace(effect, payload={**effect.payload, "function": registered})
         return StepPlan(node_id=node_id, effect=effect, next_node=then, complete_output=self.output)
+
+
+def _named(target: Target, node_id: str, names: Names) -> str | None:
+    if target is None or isinstance(target, str):
+        return target
+    named = names.node_name(target)
+    if named is None:
+        raise InvalidPlan(
+            f"Node '{node_id}' goes to the function {_called(target)}, which is no node",
+            node=node_id,
+            fix="decorate it with @wf.node",
+        )
+    return named
 
 
 def _called(function: object) -> str:
@@ -78,10 +87,14 @@ def ask_user(
     allow_free_text: bool = True,
     into: str | None = "answer",
     then: Target = None,
+    timeout_s: float | None = None,
+    until: str | datetime | None = None,
+    late: Target = None,
 ) -> Plan:
     """Ask a person and wait; the answer goes to vars at `into`.
 
-    Without `then` the same node is entered again once there is an answer.
+    Without `then` the same node is entered again once there is an answer. With a time limit, see
+    wait_event.
     """
     payload: dict[str, Any] = {"prompt": prompt}
     if key is not None:
@@ -90,7 +103,8 @@ def ask_user(
         payload["choices"] = list(choices)
     if not allow_free_text:
         payload["allow_free_text"] = False
-    return Plan(Effect(EffectType.ASK_USER, payload, into), then)
+    payload.update(_limit(timeout_s, until))
+    return Plan(Effect(EffectType.ASK_USER, payload, into), then, late=late)
 
 
 def call(
@@ -126,9 +140,35 @@ def wait_until(time: str | datetime, *, then: str | Callable[..., Any]) -> Plan:
     return Plan(Effect(EffectType.WAIT_UNTIL, {"until": times.normal(text, what="time")}), then)
 
 
-def wait_event(name: str, *, into: str | None = None, then: Target = None) -> Plan:
-    """Wait for the event `name`; its payload goes to vars at `into`."""
-    return Plan(Effect(EffectType.WAIT_EVENT, {"wait_key": name}, into), then)
+def wait_event(
+    name: str | Sequence[str],
+    *,
+    into: str | None = None,
+    then: Target = None,
+    timeout_s: float | None = None,
+    until: str | datetime | None = None,
+    late: Target = None,
+) -> Plan:
+    """Wait for the event `name`, or for any of several; its payload goes to vars at `into`.
+
+    Of several, {"wait_key", "payload"} goes there. A wait that lasts `timeout_s` seconds, or
+    `until` a time, goes to the node `late` (else to `then`) with {"timeout": true}. InvalidTime.
+    """
+    payload: dict[str, Any] = (
+        {"wait_key": name} if isinstance(name, str) else {"wait_keys": list(name)}
+    )
+    payload.update(_limit(timeout_s, until))
+    return Plan(Effect(EffectType.WAIT_EVENT, payload, into), then, late=late)
+
+
+def _limit(timeout_s: float | None, until: str | datetime | None) -> dict[str, Any]:
+    limit: dict[str, Any] = {}
+    if timeout_s is not None:
+        limit["timeout_s"] = timeout_s
+    if until is not None:
+        text = until.isoformat() if isinstance(until, datetime) else until
+        limit["until"] = times.normal(text, what="until")
+    return limit
 
 
 def start_subworkflow(

@@ -8,6 +8,7 @@ from abstractruntime.cli.console import STYLES, json_text, paragraph, safe, say
 from abstractruntime.cli.exits import Exit, exit_of
 from abstractruntime.cli.session import Session
 from abstractruntime.core.checkpoint import MAIN
+from abstractruntime.core.machine.mail import keys_of
 from abstractruntime.core.models import RunState, RunStatus, WaitReason, WaitState, wait_to_dict
 from abstractruntime.core.spec import WorkflowSpec
 from abstractruntime.engine.runtime import Runtime
@@ -72,11 +73,13 @@ def wait_text(waiting: WaitState) -> str:
             reason = "a person" if below.get("reason") == "user" else below.get("reason")
             return f"{child}, which waits for {reason}" if below else child
         case WaitReason.EVENT:
-            said = f"waits for the event {waiting.wait_key}"
+            said = f"waits for the event {' or '.join(keys_of(waiting)) or waiting.wait_key}"
         case WaitReason.JOB:
             said = f"waits for a job to answer {waiting.wait_key}"
         case WaitReason.USER:
             said = "waits for a person"
+    if waiting.until is not None:
+        said += f", until {waiting.until}"
     if waiting.prompt:
         said += f"\n{waiting.prompt}"
     if waiting.choices:

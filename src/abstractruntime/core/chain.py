@@ -39,6 +39,13 @@ API_FIELDS: Final = frozenset(
     )
 )
 """What every record has and every ledger keeps."""
+LATER_FIELDS: Final = frozenset(
+    (
+        *("visit", "branch", "generation", "revision", "chain", "salts", "last", "next_node"),
+        *("next_at", "vars"),
+    )
+)
+"""What a record may have beside; a ledger may keep each as None where there is none."""
 _FIELDS: Final = ("payload", "result", "error")
 _ATOMS: Final = frozenset({str, int, bool, type(None)})
 _ATOMS_OR_BOX: Final = _ATOMS | {dict}
@@ -159,7 +166,9 @@ def _recomputed(record: dict[str, Any], prev_hash: Any) -> str | None:
 
 def _without_later_nones(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: value for name, value in record.items() if value is not None or name in API_FIELDS
+        name: value
+        for name, value in record.items()
+        if value is not None or name not in LATER_FIELDS
     }
 
 

@@ -175,6 +175,7 @@ class Checkpoint:
     digest     of the public fields, for stores a host writes to directly
     queued_at  schedulers move the run from then on, though nothing else wakes it
     terms      under which the run moves
+    committed  the last commit, where saves of a host that no commit took up have taken revisions
     """
 
     revision: int = 0
@@ -193,6 +194,12 @@ class Checkpoint:
     digest: str | None = field(default=None, compare=False)
     queued_at: str | None = None
     terms: Terms = field(default_factory=lambda: NO_TERMS)
+    committed: int | None = field(default=None, compare=False)
+
+    @property
+    def last_commit(self) -> int:
+        """The revision of the last commit; above it are those that a host's edits took."""
+        return self.revision if self.committed is None else self.committed
 
     def wake_at(self, until: str | None) -> str | None:
         """When the run is due to be moved by a clock: its wait's `until`, a retry, its queue, its
@@ -237,6 +244,7 @@ class Checkpoint:
             "reports_to",
             "digest",
             "queued_at",
+            "committed",
         ):
             value = getattr(self, name)
             if value is not None:
@@ -277,6 +285,7 @@ class Checkpoint:
             digest=data.get("digest"),
             queued_at=data.get("queued_at"),
             terms=NO_TERMS if not data.get("terms") else Terms.from_dict(data["terms"]),
+            committed=data.get("committed"),
         )
 
     @classmethod

@@ -39,7 +39,10 @@ class Entry:
 
 @value
 class Message:
-    """Something sent to a run: it reaches the wait whose key equals `name`."""
+    """Something sent to a run: it reaches the wait whose key equals `name`.
+
+    From `expires_at` on it reaches none. `dedupe_key` is the sender's: one message of a run has it.
+    """
 
     message_id: str
     run_id: str
@@ -48,6 +51,7 @@ class Message:
     sent_at: str
     sent_by: str | None = None
     dedupe_key: str | None = None
+    expires_at: str | None = None
 
 
 @value
@@ -77,7 +81,8 @@ class Commit:
     records    ledger entries, in order.
     creates    runs that come to be in the same transaction (children).
     sent       messages to other runs; their revision does not change.
-    consumed   ids of this run's messages that this move used up.
+    consumed   ids of this run's messages that this move used up; what was sent by `Store.send` is
+               named by a record of the commit, too (result.message_id).
     urgent     synced to the medium at either durability level.
     fence, counters   places of leases and of budgets.
     """

@@ -23,7 +23,7 @@ from abstractruntime.core.machine.plan import Finish, Goto, Planned, check
 from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import RunState, RunStatus
 from abstractruntime.core.spec import WorkflowSpec
-from abstractruntime.engine import children, perform, recalls, settle
+from abstractruntime.engine import children, mail, perform, recalls, settle
 from abstractruntime.engine.liveness import is_live
 from abstractruntime.engine.load import load_draft
 from abstractruntime.engine.requests import Flow, Read, Transact
@@ -102,6 +102,7 @@ class Mover:
         self.calls = 0
         self.pending: list[settle.Done] = []
         self.recorded: recalls.Recorded | None = None
+        self.inbox = mail.Inbox()
         self.committed = False
         self._writing = False
         self.draft = draft
@@ -132,11 +133,15 @@ class Mover:
         self.refuse_if_busy()
         if self.draft.terms is not NO_TERMS and self._held_by_terms():
             return (yield from self.stop())
-        if self.run.status is RunStatus.WAITING and not (yield from children.unblock(self)):
+        if self.run.status is RunStatus.WAITING and not (
+            (yield from mail.receive(self)) or (yield from children.unblock(self))
+        ):
             return (yield from self.stop())
         while True:
             draft = self.draft
             if draft.run.status is not RunStatus.RUNNING:
+                if (yield from mail.receive(self)):
+                    continue
                 return (yield from self.stop())
             if draft.terms is not NO_TERMS and self._held_by_terms():
                 return (yield from self.stop())
@@ -340,6 +345,7 @@ class Mover:
         pending, self.pending = self.pending, []
         self.draft = yield from load_draft(self.settings, self.run.run_id)
         self.recorded = None
+        self.inbox = mail.Inbox()
         for done in pending:
             found = self.draft.open_steps.get(done.step.branch)
             if found is not None and found.step_id == done.step.step_id:

@@ -196,7 +196,7 @@ def takes(mover: Mover, open_step: OpenStep) -> Flow[bool]:
     draft, state = mover.draft, open_step.approval or {}
     grant = state.get("grant")
     if open_step.attempt == 0 and grant is None:
-        approval.ask_again(draft, open_step, now=mover.now())
+        approval.ask_again(draft, open_step, now=mover.now(), line_id=mover.settings.new_id())
         return True
     recorded = state["digest"] if grant is None else grant["digest"]
     found = _digest_now(open_step)

@@ -23,11 +23,12 @@ from abstractruntime.engine.entropy import new_id, salt
 from abstractruntime.engine.hooks import Hooks
 from abstractruntime.engine.interventions import Interventions
 from abstractruntime.engine.liveness import begin, end
+from abstractruntime.engine.mail_verbs import MailVerbs
 from abstractruntime.engine.operations.cancel import cancel
 from abstractruntime.engine.operations.edit import edit_vars, restore
 from abstractruntime.engine.operations.reopen import reopen
 from abstractruntime.engine.operations.resume import Answer, resume
-from abstractruntime.engine.operations.start import start
+from abstractruntime.engine.operations.start import Beginning, start
 from abstractruntime.engine.outcome import EffectHandler
 from abstractruntime.engine.requests import Flow
 from abstractruntime.engine.settings import Settings
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Runtime(Interventions):
+class Runtime(Interventions, MailVerbs):
     """Runs workflows durably on a store.
 
     Give `store` (see open_store) or the api's `run_store` and `ledger_store`. `functions` are what
@@ -159,11 +160,16 @@ class Runtime(Interventions):
         actor_id: str | None = None,
         session_id: str | None = None,
         parent_run_id: str | None = None,
+        run_id: str | None = None,
+        on_duplicate: str = "reject",
     ) -> str:
-        """Create a RUNNING run at the entry node and return its id; nothing is executed."""
-        return self._drive(
-            lambda _: self._start(workflow, vars, actor_id, session_id, parent_run_id)
-        )
+        """Create a RUNNING run at the entry node and return its id; nothing is executed.
+
+        With a `run_id` of yours a second start raises DuplicateRun, or with
+        on_duplicate="return" gives the run that is there.
+        """
+        given = Beginning(vars, actor_id, session_id, parent_run_id, run_id, on_duplicate)
+        return self._drive(lambda _: start(self._settings, spec_of(workflow), given))
 
     async def astart(
         self,
@@ -173,11 +179,12 @@ class Runtime(Interventions):
         actor_id: str | None = None,
         session_id: str | None = None,
         parent_run_id: str | None = None,
+        run_id: str | None = None,
+        on_duplicate: str = "reject",
     ) -> str:
         """`start`, awaited."""
-        return await self._adrive(
-            lambda _: self._start(workflow, vars, actor_id, session_id, parent_run_id)
-        )
+        given = Beginning(vars, actor_id, session_id, parent_run_id, run_id, on_duplicate)
+        return await self._adrive(lambda _: start(self._settings, spec_of(workflow), given))
 
     def tick(self, *, workflow: AnyWorkflow, run_id: str, max_steps: float = 100) -> RunState:
         """Move the run until it waits, ends, or `max_steps` nodes were called.
@@ -342,23 +349,6 @@ class Runtime(Interventions):
             journals_vars=Capability.ATOMIC not in self._store.capabilities,
             transactional=Capability.TRANSACTIONAL in self._store.capabilities,
             approvals=self._approvals,
-        )
-
-    def _start(
-        self,
-        workflow: AnyWorkflow,
-        vars: dict[str, Any] | None,
-        actor_id: str | None,
-        session_id: str | None,
-        parent_run_id: str | None,
-    ) -> Flow[str]:
-        return start(
-            self._settings,
-            spec_of(workflow),
-            vars=vars,
-            actor_id=actor_id,
-            session_id=session_id,
-            parent_run_id=parent_run_id,
         )
 
     def _tick(

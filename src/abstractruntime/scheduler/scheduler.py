@@ -227,7 +227,7 @@ class Scheduler:
             now_seen = store.changes()
             if now_seen != seen:
                 seen = now_seen
-                if self._free(store.list_answered(limit=BATCH)):
+                if self._free(store.list_answered(now_iso=self._now(), limit=BATCH)):
                     return False
                 at = min(end, loop.time() + self._due_in())
         return False
@@ -278,7 +278,7 @@ class Scheduler:
         self._stats.poll_cycles += 1
         self._stats.last_poll_at = now
         found = dict.fromkeys(store.list_due(now, limit=BATCH + len(self._moving)))
-        found.update(dict.fromkeys(store.list_answered(limit=BATCH)))
+        found.update(dict.fromkeys(store.list_answered(now_iso=now, limit=BATCH)))
         if recover:
             found.update(dict.fromkeys(orphaned(store)))
             past = monotonic()

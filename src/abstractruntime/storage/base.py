@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from abstractruntime.core.commit import Commit, Evidence, Loaded, Message
+from abstractruntime.core.machine.mail import expired, heard_keys
 from abstractruntime.core.models import RunState, RunStatus, StepRecord, WaitReason
-from abstractruntime.errors import UnsupportedByStore
+from abstractruntime.errors import RunEnded, UnsupportedByStore
 
 if TYPE_CHECKING:
     from abstractruntime.storage.artifacts import ArtifactStore
@@ -92,6 +94,8 @@ class Capability(str, Enum):
     """The store has a clock of its own that all its users share."""
     TRANSACTIONAL = "transactional"
     """A handler's own rows can be committed with its step."""
+    MAILBOX = "mailbox"
+    """Anybody may send messages to its runs, and each is consumed by one commit."""
     QUICK_READS = "quick_reads"
     """A read never waits for a write and may run on an event loop."""
 
@@ -126,6 +130,11 @@ class Handle(Protocol):
 
     def add_done_callback(self, callback: Callable[[], None]) -> None:
         """Call `callback` once when the result is there, from any thread; at once if it is."""
+
+
+def ended(run_id: str, status: str) -> RunEnded:
+    """What to say to the sender of a message to a run that has ended."""
+    return RunEnded(f"Run '{run_id}' has ended: {status}", run_id=run_id, status=status)
 
 
 class Store(ABC):
@@ -217,7 +226,40 @@ class Store(ABC):
 
     @abstractmethod
     def list_messages(self, run_id: str, *, name: str | None = None) -> list[Message]:
-        """Messages to the run that no commit has consumed, oldest first."""
+        """Messages to the run that no commit has consumed, oldest first, expired ones too."""
+
+    def next_messages(
+        self, run_id: str, names: Sequence[str], *, now_iso: str, limit: int
+    ) -> list[Message]:
+        """The oldest of those under one of these names that have not expired by `now_iso`."""
+        found = [
+            message
+            for message in self.list_messages(run_id)
+            if message.name in names and not expired(message, now_iso)
+        ]
+        return found[: max(limit, 0)]
+
+    def send(self, message: Message) -> bool:
+        """Put it at the end of its run's mailbox; durable on return, at either level.
+
+        The run's revision does not change, and the run may come later. False, and nothing is
+        written, when the run was sent its dedupe key before, consumed or not, or has its id there.
+        RunEnded; UnsupportedByStore without MAILBOX.
+        """
+        raise UnsupportedByStore(
+            f"{self.url} has no mailbox for '{message.name}'",
+            fix="use memory://, files:///… or sqlite:///… where runs get messages",
+            run_id=message.run_id,
+            capability=Capability.MAILBOX.value,
+        )
+
+    def send_all(self, messages: Sequence[Message]) -> int:
+        """Send each; how many are new. Those to runs that have ended are left out."""
+        new = 0
+        for message in messages:
+            with suppress(RunEnded):
+                new += self.send(message)
+        return new
 
     @abstractmethod
     def keep_evidence(self, evidence: Evidence) -> None:
@@ -249,8 +291,19 @@ class Store(ABC):
         """The earliest wake time of any live run; None when no clock moves any."""
 
     @abstractmethod
-    def list_answered(self, *, limit: int = 100) -> list[str]:
-        """Ids of waiting runs that have a message for their open wait."""
+    def list_answered(self, *, now_iso: str | None = None, limit: int = 100) -> list[str]:
+        """Ids of waiting runs that have a message for their open wait.
+
+        Only event waits take messages, and waits for a child its end. With `now_iso`, what has
+        expired by then does not count.
+        """
+
+    def list_awaiting(self, name: str, *, limit: int = 100_000) -> list[str]:
+        """Ids of runs whose open event wait takes messages of that name."""
+        waiting = self.list_runs(
+            status=RunStatus.WAITING, wait_reason=WaitReason.EVENT, limit=1_000_000
+        )
+        return [run.run_id for run in waiting if name in heard_keys(run)][: max(limit, 0)]
 
     @abstractmethod
     def list_driven(self, *, limit: int = 1000) -> list[RunState]:

@@ -21,12 +21,14 @@ from abstractruntime.core.models import (
     run_from_dict,
 )
 from abstractruntime.storage.base import LedgerStore, RunStore
+from abstractruntime.storage.memory_mail import MemoryLines
 from abstractruntime.storage.plain_runs import (
     Row,
     select_children,
     select_due,
     select_runs,
     to_save,
+    took,
     whole,
 )
 
@@ -37,17 +39,19 @@ class InMemoryRunStore(RunStore):
     def __init__(self) -> None:
         self._rows: dict[str, Row] = {}
         self._lock = threading.Lock()
+        self.mail = MemoryLines()
 
     def save(self, run: RunState) -> None:
         """Store a copy of `run`; NotJson, RevisionConflict when it is older than what is stored."""
         with self._lock:
             row = self._rows.get(run.run_id)
-            data = to_save(
+            data, checkpoint = to_save(
                 run,
+                lambda: decode(self._rows[run.run_id].data)["checkpoint"],
                 found=None if row is None else row.revision,
-                kept=lambda: decode(self._rows[run.run_id].data)["checkpoint"],
             )
             self._rows[run.run_id] = Row.of(data, whole(data))
+            took(run, checkpoint)
 
     def load(self, run_id: str) -> RunState | None:
         """A copy of the run as last saved; None when unknown."""
@@ -125,6 +129,11 @@ class InMemoryLedgerStore(LedgerStore):
             lines = self._lines.get(run_id)
             line = lines[-1] if lines else None
         return None if line is None else decode(line)
+
+    def mark(self, run_id: str) -> int:
+        """Another number whenever somebody has appended to the run's ledger."""
+        with self._lock:
+            return len(self._lines.get(run_id, ()))
 
     @contextmanager
     def exclusive(self, run_id: str) -> Iterator[None]:

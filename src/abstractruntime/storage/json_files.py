@@ -58,6 +58,7 @@ from abstractruntime.storage.plain_runs import (
     select_due,
     select_runs,
     to_save,
+    took,
     whole,
 )
 
@@ -106,7 +107,7 @@ class JsonFileRunStore(RunStore):
         with self.locks.held([run.run_id]):
             found = _text_of(path)
             stored = {} if found is None else _run_in(path, found[0], run.run_id)
-            data = to_save(run, found=revision_in(stored), kept=lambda: stored["checkpoint"])
+            data, at = to_save(run, lambda: stored.get("checkpoint"), found=revision_in(stored))
             checkpoint = data.pop("checkpoint", None)
             data.update((key, stored[key]) for key in stored if key not in _RUN_FIELDS)
             if checkpoint is not None:
@@ -114,9 +115,10 @@ class JsonFileRunStore(RunStore):
             text = readable(data)
 
             def ready(stat: os.stat_result) -> None:
-                self.index.journal.add([IndexRow.of(data, path.name, stat, run.checkpoint)])
+                self.index.journal.add([IndexRow.of(data, path.name, stat, at)])
 
             write_whole(path, text, ready=ready)
+            took(run, at)
             return sha256(text).digest()
 
     def load(self, run_id: str) -> RunState | None:

@@ -11,6 +11,7 @@ from abstractruntime.core.canonical import encode as encode_value
 from abstractruntime.core.commit import Commit
 from abstractruntime.core.delta import apply_delta
 from abstractruntime.core.head import FIXED, apply_changed, changed
+from abstractruntime.core.machine.mail import awaited_keys
 from abstractruntime.core.models import RunState
 from abstractruntime.errors import StoreCorrupt
 
@@ -50,7 +51,7 @@ class Listed:
     created_at: str
     updated_at: str
     wait_reason: str | None
-    wait_key: str | None
+    awaited: tuple[str, ...]
     wake_at: str | None
     driven: bool
 
@@ -65,7 +66,7 @@ class Listed:
             created_at=run.created_at,
             updated_at=run.updated_at,
             wait_reason=None if waiting is None else waiting.reason.value,
-            wait_key=None if waiting is None else waiting.wait_key,
+            awaited=awaited_keys(run),
             wake_at=run.checkpoint.wake_at(None if waiting is None else waiting.until),
             driven=run.checkpoint.driver is not None,
         )
@@ -88,10 +89,10 @@ class Row:
 
     # -- writing
 
-    def take(self, run: RunState, revision: Revision) -> None:
+    def take(self, run: RunState, revision: Revision, listed: Listed) -> None:
         """The commit that `revision` was made of is written."""
         self.revisions.append(revision)
-        self.listed = Listed.of(run)
+        self.listed = listed
         # A host's edit may change what else stays as it was created.
         self.fixed = _fixed(run)
 

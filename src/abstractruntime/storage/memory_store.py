@@ -6,7 +6,7 @@ nothing with it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -25,10 +25,10 @@ from abstractruntime.errors import (
     UnknownRun,
 )
 from abstractruntime.storage.artifacts import InMemoryArtifactStore
-from abstractruntime.storage.base import Capability, Store
+from abstractruntime.storage.base import Capability, Store, ended
 from abstractruntime.storage.done import Done
 from abstractruntime.storage.memory_mail import Mail
-from abstractruntime.storage.memory_rows import Revision, Row, encode
+from abstractruntime.storage.memory_rows import Listed, Revision, Row, encode
 from abstractruntime.storage.snapshots import InMemorySnapshotStore
 from abstractruntime.storage.views import StoreRecords, StoreRuns
 
@@ -46,6 +46,7 @@ class MemoryStore(Store):
             Capability.ATOMIC,
             Capability.EXCLUSIVE,  # no other process can reach it
             Capability.HISTORY,
+            Capability.MAILBOX,
             Capability.QUERYABLE,
             Capability.QUICK_READS,
         }
@@ -132,8 +133,8 @@ class MemoryStore(Store):
                 letters = [self._mail.sealed(letter) for one in commits for letter in one.sent]
             except (InvalidInput, RevisionConflict) as error:
                 return Done(error)
-            for one, row, revision in written:
-                row.take(one.run, revision)
+            for one, row, revision, listed in written:
+                row.take(one.run, revision, listed)
                 self._rows[one.run_id] = row
                 self._mail.consume(one.run_id, one.consumed)
             for sealed in letters:
@@ -155,9 +156,9 @@ class MemoryStore(Store):
                 )
             seen.add(commit.run_id)
 
-    def _row_and_revision(self, commit: Commit) -> tuple[Row, Revision]:
+    def _row_and_revision(self, commit: Commit) -> tuple[Row, Revision, Listed]:
         row = self._rows.get(commit.run_id) or Row(commit.run)
-        return row, row.next_revision(commit)
+        return row, row.next_revision(commit), Listed.of(commit.run)
 
     def list_records(
         self, run_id: str, *, after: int = 0, limit: int | None = None
@@ -171,6 +172,23 @@ class MemoryStore(Store):
     def list_messages(self, run_id: str, *, name: str | None = None) -> list[Message]:
         with self._open():
             return self._mail.of(run_id, name)
+
+    def next_messages(
+        self, run_id: str, names: Sequence[str], *, now_iso: str, limit: int
+    ) -> list[Message]:
+        with self._open():
+            return self._mail.next(run_id, names, now=now_iso, limit=limit)
+
+    def send(self, message: Message) -> bool:
+        letter = self._mail.sealed(message)
+        with self._open():
+            if self._mail.knows(letter):
+                return False
+            row = self._rows.get(message.run_id)
+            if row is not None and row.listed.status not in LIVE:
+                raise ended(message.run_id, row.listed.status)
+            self._writes += 1
+            return self._mail.deliver(letter)
 
     def keep_evidence(self, evidence: Evidence) -> None:
         text = encode(
@@ -232,16 +250,24 @@ class MemoryStore(Store):
             if row.listed.wake_at is not None and row.listed.status in LIVE:
                 yield row.listed.wake_at, run_id
 
-    def list_answered(self, *, limit: int = 100) -> list[str]:
+    def list_answered(self, *, now_iso: str | None = None, limit: int = 100) -> list[str]:
         with self._open():
             answered = [
                 run_id
                 for run_id in self._mail.run_ids()
                 if (row := self._rows.get(run_id)) is not None
-                and row.listed.status == RunStatus.WAITING.value
-                and self._mail.has(run_id, row.listed.wait_key)
+                and self._mail.has(run_id, row.listed.awaited, now=now_iso)
             ]
         return answered[: max(limit, 0)]
+
+    def list_awaiting(self, name: str, *, limit: int = 100_000) -> list[str]:
+        with self._open():
+            found = [
+                run_id
+                for run_id, row in self._rows.items()
+                if name in row.listed.awaited and row.listed.wait_reason == WaitReason.EVENT.value
+            ]
+        return found[: max(limit, 0)]
 
     def list_driven(self, *, limit: int = 1000) -> list[RunState]:
         with self._open():

@@ -7,8 +7,8 @@ our files between processes. It knows nothing of how either store keeps what it 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,25 @@ from weakref import WeakValueDictionary
 
 from abstractruntime.core.commit import Commit, Evidence, Loaded, Message
 from abstractruntime.core.machine.edit import public_digest
+from abstractruntime.core.machine.mail import heard_keys
+from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import RunState, RunStatus, WaitReason, utc_now
 from abstractruntime.errors import (
     RevisionConflict,
     StoreClosed,
+    StoreCorrupt,
     UnknownRevision,
     UnknownRun,
     UnsupportedByStore,
 )
 from abstractruntime.storage.artifacts import FileArtifactStore
-from abstractruntime.storage.base import Capability, LedgerStore, RunStore, Store
+from abstractruntime.storage.base import Capability, LedgerStore, RunStore, Store, ended
 from abstractruntime.storage.done import Done
 from abstractruntime.storage.json_check import of_runs
 from abstractruntime.storage.json_files import JsonFileRunStore, JsonlLedgerStore
 from abstractruntime.storage.leftovers import Leftover, of_artifacts, of_folder
+from abstractruntime.storage.memory_mail import Mail
+from abstractruntime.storage.paired_children import ChildEnds, refuse_messages
 from abstractruntime.storage.paired_files import innermost
 from abstractruntime.storage.paired_journal import (
     evidence_in,
@@ -40,12 +45,8 @@ from abstractruntime.storage.paired_journal import (
 )
 from abstractruntime.storage.paired_listing import Listing
 from abstractruntime.storage.paired_look import Looks
+from abstractruntime.storage.paired_mail import PairedMail, lines_of
 from abstractruntime.storage.snapshots import JsonSnapshotStore
-
-CHILD = "subworkflow:"
-"""What the wait key of a run that waits for a child begins with; the child's id follows."""
-
-ENDED = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
 
 __all__ = ["PairedStore", "pair_of", "public_digest"]
 
@@ -69,8 +70,8 @@ class PairedStore(Store):
     """Runs in `run_store`, records and evidence in `ledger_store`. Any thread may call.
 
     `hash_chain` is the format commits are sealed with; leave it None over a ledger that seals by
-    itself. Snapshots and artifacts go to `folder`. A pair has no history and no mailbox: of
-    messages it has those by which the end of a child reaches its parent, made from the child.
+    itself. Snapshots and artifacts go to `folder`. A pair has no history; a
+    mailbox only where both stores are ours. That a child has ended is read from the child.
     """
 
     def __init__(
@@ -93,7 +94,10 @@ class PairedStore(Store):
         self._writes = 0
         self._closed = False
         self._files: JsonFileRunStore | None = None
-        promised = set()
+        self._child_ends = ChildEnds(self)
+        lines = lines_of(run_store, ledger_store)
+        self._mail = None if lines is None else PairedMail(lines, ledger_store)
+        promised = set() if lines is None else {Capability.MAILBOX}
         if not self._listing.missing:
             promised.add(Capability.QUERYABLE)
         if isinstance(run_store, JsonFileRunStore) and isinstance(
@@ -153,10 +157,10 @@ class PairedStore(Store):
 
     def edited(self, run_id: str, loaded: Loaded) -> bool:
         """Whether the host saved the run directly since its last commit, as `loaded` shows."""
-        run = loaded.run
+        run, at = loaded.run, loaded.run.checkpoint
         assert run.run_id == run_id
-        assert run.checkpoint is not None
-        return run.checkpoint.digest not in (None, public_digest(run))
+        assert at is not None
+        return at.digest not in (None, public_digest(run))
 
     def load_at(self, run_id: str, revision: int) -> Loaded:
         """The current revision; UnsupportedByStore for an older one: a pair keeps one state."""
@@ -193,7 +197,7 @@ class PairedStore(Store):
         for one in commits:
             commits.extend(one.creates)
         for one in commits:
-            self._refuse_messages(one)
+            refuse_messages(self.url, one)
         with self._locked(one.run_id for one in commits):
             seen: set[str] = set()
             for one in commits:
@@ -208,18 +212,9 @@ class PairedStore(Store):
                 seen.add(one.run_id)
             # Created runs first: a run that names a child which is not there could not go on.
             for one in reversed(commits):
-                self._looks.write(one)
+                with nullcontext() if self._mail is None else self._mail.written(one):
+                    self._looks.write(one)
             self._writes += 1
-
-    def _refuse_messages(self, commit: Commit) -> None:
-        for message in commit.sent:
-            # The end of a child needs no message: the child itself says it.
-            if message.sent_by != commit.run_id or message.name != CHILD + commit.run_id:
-                raise UnsupportedByStore(
-                    f"{self.url} has no mailbox for '{message.name}'",
-                    fix="use memory:// or sqlite:///… where runs get messages",
-                    run_id=message.run_id,
-                )
 
     def list_records(
         self, run_id: str, *, after: int = 0, limit: int | None = None
@@ -241,45 +236,45 @@ class PairedStore(Store):
     # -- messages and evidence
 
     def list_messages(self, run_id: str, *, name: str | None = None) -> list[Message]:
-        """The end of the child that `name` (else the run's open wait) names, until it is used."""
-        loaded = self.load(run_id)
-        if loaded is None:
-            return []
-        run = loaded.run
-        awaited = None if run.waiting is None else run.waiting.wait_key
-        name = awaited if name is None else name
-        if name is None or not name.startswith(CHILD):
-            return []
-        child_id = name.removeprefix(CHILD)
-        child = None if child_id == run_id else self.load(child_id)
-        if child is None or child.run.parent_run_id != run_id or child.run.status not in ENDED:
-            return []
-        if name != awaited and self._heard(run, child_id):
-            return []
-        end = child.run
-        payload = {
-            "sub_run_id": child_id,
-            "status": end.status.value,
-            "output": end.output,
-            "error": end.error,
-        }
-        return [Message(f"{child_id}:end", run_id, name, payload, end.updated_at, child_id)]
+        """The end of the child that `name` (else the run's open wait) names, and what was sent."""
+        found = self._child_ends.of(run_id, name)
+        with self._mailbox(run_id) as mail:
+            return found if mail is None else found + mail.of(run_id, name)
 
-    def _heard(self, run: RunState, child_id: str) -> bool:
-        """Whether the run has used the child's end: the step or wait for it was and is no more."""
-        assert run.checkpoint is not None
-        if any(step.child == child_id for step in run.checkpoint.open_steps.values()):
-            return False
-        for record in self.list_records(run.run_id):
-            result = record.get("result")
-            if not isinstance(result, dict):
-                continue
-            wait = result.get("wait") or {}
-            if wait.get("wait_key") == CHILD + child_id:
-                return True
-            if result.get("sub_run_id") == child_id and not result.get("async"):
-                return True
-        return False
+    def next_messages(
+        self, run_id: str, names: Sequence[str], *, now_iso: str, limit: int
+    ) -> list[Message]:
+        """Of what was sent only: nobody asks so for the end of a child."""
+        with self._mailbox(run_id) as mail:
+            return [] if mail is None else mail.next(run_id, names, now=now_iso, limit=limit)
+
+    def send(self, message: Message) -> bool:
+        if self._mail is None:
+            return super().send(message)
+        letter = Mail.sealed(message)
+        with self._locked([message.run_id]):
+            loaded = self._looks.look(message.run_id)
+            if self._mail.refresh(message.run_id).knows(letter):
+                return False
+            if loaded is not None and loaded.run.status in ENDED:
+                raise ended(message.run_id, loaded.run.status.value)
+            self._mail.deliver(letter)
+            self._writes += 1
+            return True
+
+    @contextmanager
+    def _mailbox(self, run_id: str) -> Iterator[Mail | None]:
+        """While entered, the run's mailbox is as it is now; None: there is nothing unread."""
+        if self._mail is None:
+            yield None
+            return
+        with self._locked([run_id]):
+            if not self._mail.unread(run_id):
+                yield None
+                return
+            if self._mail.stale(run_id):
+                self._looks.look(run_id)  # what a crash left half-way may have used a message
+            yield self._mail.refresh(run_id)
 
     def keep_evidence(self, evidence: Evidence) -> None:
         """Keep it as a ledger record of kind "evidence" that belongs to no commit."""
@@ -319,15 +314,28 @@ class PairedStore(Store):
         self._refuse_closed()
         return self._listing.next_wake()
 
-    def list_answered(self, *, limit: int = 100) -> list[str]:
+    def list_answered(self, *, now_iso: str | None = None, limit: int = 100) -> list[str]:
         self._refuse_closed()
         found: list[str] = []
         for run_id in self._listing.waiting_for_children():
             if len(found) >= limit:
                 break
-            if self.list_messages(run_id):
+            if self._child_ends.of(run_id, None):
                 found.append(run_id)
+        for run_id in [] if self._mail is None else self._mail.run_ids():
+            if len(found) >= limit:
+                break
+            with suppress(StoreCorrupt):  # one run that is damaged keeps no other waiting
+                if self._is_answered(run_id, now_iso):
+                    found.append(run_id)
         return found
+
+    def _is_answered(self, run_id: str, now: str | None) -> bool:
+        with self._mailbox(run_id) as mail:
+            loaded = None if mail is None else self._looks.look(run_id)
+            if mail is None or loaded is None:
+                return False
+            return mail.has(run_id, heard_keys(loaded.run), now=now)
 
     def list_driven(self, *, limit: int = 1000) -> list[RunState]:
         self._refuse_closed()

@@ -67,7 +67,13 @@ def with_next(record: Record, checkpoint: Checkpoint) -> Record:
     for step in checkpoint.open_steps.values():
         if step.step_id == record["step_id"]:
             return with_then(record, node=step.next_node, child=step.child)
-    return record
+    return with_then(record)  # by it a ledger says that checkpoints were dropped
+
+
+def kept_checkpoints(records: Iterable[Record]) -> bool:
+    """Whether the run store kept checkpoints, as far as a ledger that was written to tells it."""
+    begun = [r for r in records if r.get("effect") and r["status"] == "started"]
+    return bool(begun) and not any(THEN in record["effect"] for record in begun)
 
 
 def without_then(record: Record) -> Record:
@@ -152,6 +158,12 @@ def groups_above(records: Sequence[Record], revision: int) -> list[Group]:
         replace(group, complete=not marks or group.records[-1].get("last") is True)
         for _, group in sorted(found.items())
     ]
+
+
+def incomplete_at_end(records: Sequence[Record]) -> list[Group]:
+    """The last commit, when not all of its records are there, of a ledger that keeps revisions."""
+    last = max((revision_of(r) or 0 for r in records if not is_evidence(r)), default=0)
+    return [group for group in groups_above(records, last - 1) if not group.complete]
 
 
 def first_of(records: Sequence[Record]) -> int | None:

@@ -33,8 +33,8 @@ class Saving(NamedTuple):
     """What a run store was given to save: digest of the public fields, checkpoint, records."""
 
     public: str
-    kernel: bytes
-    revision: int
+    kernel: Checkpoint
+    text: bytes
     records: int
 
 
@@ -42,9 +42,9 @@ class Saving(NamedTuple):
 class Known:
     """What this process knows of a run beyond what the run store says of it.
 
-    stored    the revision the run store gives back; None: it drops checkpoints
+    stored    the last commit that the run store shows; None: it drops checkpoints
     public    digest of the public fields as last seen
-    revision  as given out: above the checkpoint's once the host has edited the run
+    revision  as given out: above the last commit's once the host has edited the run
     edited    the host has, and no commit has taken it up
     kernel    the checkpoint as text, where the run store does not give back the right one
     evidence  how many pieces are kept
@@ -67,11 +67,18 @@ class Known:
     sure: bool = True
     saving: Saving | None = None
 
-    def saved(self, public: str, revision: int, records: int) -> None:
+    def saved(self, public: str, kernel: Checkpoint, records: int) -> None:
         """It is written whole, with so many records; `public` is what came back of the run."""
-        self.public, self.revision, self.sure = public, revision + self.edited, True
+        self.public, self.revision, self.sure = public, kernel.revision, True
         if self.numbers is not None:
-            self.numbers.grow(records, revision)
+            self.numbers.grow(records, kernel.last_commit)
+
+    def noticed(self, public: str, stored: Checkpoint | None) -> None:
+        """The run looks as `public` says, above the commit that this process knows of."""
+        same = public == self.public
+        self.public, self.edited = public, self.edited or not same
+        taken = 0 if stored is None else stored.revision
+        self.revision = max(self.revision + (not same), taken)
 
     def least(self, stored: int | None, public: str, more: bool) -> int:
         """The lowest revision to give out when the run is looked at anew; `more` commits came."""
@@ -83,8 +90,8 @@ class Known:
         if self.sure or self.saving is None or self.stored is not None:
             return
         if public == self.saving.public != self.public:
-            self.kernel = self.saving.kernel
-            self.saved(public, self.saving.revision, self.saving.records)
+            self.kernel = self.saving.text
+            self.saved(public, self.saving.kernel, self.saving.records)
 
     def checkpoint(self, stored: Checkpoint | None) -> Checkpoint:
         """The checkpoint beneath the run: the one known better, else the one stored with it."""
@@ -102,11 +109,36 @@ def written_since(records: Sequence[Record], known: Known, revision: int) -> lis
     return one_group(rest, known.revision + 1, known.numbers.count)
 
 
-def at_revision(run: RunState, revision: int, last: Record | None) -> RunState:
-    """The run as of `revision`, its chain ending with the record `last` when given."""
+def commit_in(stored: Checkpoint | None) -> int | None:
+    """The last commit that a run store shows; None when it dropped the checkpoint."""
+    return None if stored is None else stored.last_commit
+
+
+def taken_by(at: Checkpoint, edited: bool) -> int:
+    """The revision to give out for what stands above the commit `at`, with a host's edit or not.
+
+    Our own stores count a host's saves; an edit that came past them takes one number.
+    """
+    return at.revision + (edited and at.committed is None)
+
+
+def counted(at: Checkpoint) -> Checkpoint:
+    """The checkpoint of a commit that leaves an edit to be noticed, the edit's number in it."""
+    return replace(at, revision=taken_by(at, True), committed=at.last_commit)
+
+
+def at_commit(run: RunState, revision: int, above: int, last: Record | None) -> RunState:
+    """The run as of the commit `revision`, its chain ending with the record `last` when given.
+
+    Numbers up to `above` were given out for what the run was before.
+    """
     assert run.checkpoint is not None
-    head = run.checkpoint.chain_head if last is None else last.get("record_hash")
-    return replace(run, checkpoint=replace(run.checkpoint, revision=revision, chain_head=head))
+    at = replace(run.checkpoint, revision=revision, committed=None)
+    if revision <= above:
+        at = replace(at, revision=above + 1, committed=revision)
+    if last is not None:
+        at = replace(at, chain_head=last.get("record_hash"))
+    return replace(run, checkpoint=at)
 
 
 def as_text(value: Any) -> bytes:
@@ -145,9 +177,11 @@ def given_out(run: RunState, encoding: Encoding, known: Known) -> Loaded:
     Its digest differs from that of its public fields just when an edit is still to be noticed.
     """
     kernel = known.checkpoint(run.checkpoint)
+    commit = kernel.last_commit
     run.checkpoint = replace(
         kernel,
         revision=known.revision,
+        committed=commit if known.revision > commit else None,
         evidence=known.evidence,
         digest=kernel.digest if known.edited else known.public,
     )

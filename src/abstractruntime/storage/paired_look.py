@@ -9,8 +9,8 @@ the run alone: what was voided opens nothing there, and what was not is redone a
 need the ledger no more: what this process has written whole is remembered in `Known`, and
 forgotten while a commit is being written.
 
-The host may write to its run store at any time. A look that finds other public fields than the
-last one gives the run out with a higher revision, so that whoever loaded it before is refused.
+The host may write to its run store at any time. Ours give each save a revision (ADR 0009); a look
+that finds other public fields at the same one counts for others. Whoever loaded before is refused.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ from abstractruntime.storage.paired_journal import (
     first_of,
     group_at_end,
     groups_above,
+    incomplete_at_end,
     is_evidence,
+    kept_checkpoints,
     moment_of,
     not_redone,
     revision_of,
@@ -62,14 +64,17 @@ from abstractruntime.storage.paired_known import (
     Known,
     Saving,
     as_text,
-    at_revision,
+    at_commit,
     checkpoint_in,
+    commit_in,
     copy_of,
+    counted,
     given_out,
     own_record,
+    taken_by,
     written_since,
 )
-from abstractruntime.storage.paired_rebuild import rebuilt
+from abstractruntime.storage.paired_rebuild import overwritten, rebuilt
 from abstractruntime.storage.views import new_salt
 
 REMEMBERED = 10_000
@@ -119,11 +124,9 @@ class Looks:
             known.look_back(public)
         mark = self._end.mark(run_id)
         unseen = known is None or known.mark != mark
-        if known is None or unseen or not known.sure or known.stored != _revision(run.checkpoint):
+        if known is None or unseen or not known.sure or known.stored != commit_in(run.checkpoint):
             return self._examined(run, encoding, public, known, mark)
-        if public != known.public:
-            known.public, known.edited = public, True
-            known.revision += 1
+        known.noticed(public, run.checkpoint)
         known.seen = seen
         return given_out(run, encoding, known)
 
@@ -132,7 +135,8 @@ class Looks:
         known = self._known.get(run_id)
         if known is not None and known.sure and self._end.unchanged(run_id, known):
             return known.revision
-        return 0 if (loaded := self.look(run_id)) is None else _revision(loaded.run.checkpoint) or 0
+        loaded = self.look(run_id)
+        return 0 if loaded is None else cast("Checkpoint", loaded.run.checkpoint).revision
 
     def checkpoint_of(self, raw: RunState) -> Checkpoint | None:
         """The checkpoint of a run that was listed, without looking whether it is up to date."""
@@ -161,24 +165,25 @@ class Looks:
         torn = self._end.torn(run.run_id)
         if stored is not None and torn is None and self._moved_elsewhere(run.run_id, stored, known):
             edited = stored.digest not in (None, public)
-            revision = max(stored.revision + edited, 0 if known is None else known.revision + 1)
-            known = Known(stored.revision, public, revision, edited, None, stored.linked)
+            least = 0 if known is None else known.revision + 1
+            revision = max(taken_by(stored, edited), least)
+            known = Known(stored.last_commit, public, revision, edited, None, stored.linked)
             known.mark = mark
             self._remember(run.run_id, known)
             return given_out(run, encoding, known)
         records = self.ledger.list(run.run_id)
         base, groups, edited = self._base(run, records, public, known)
         # Whoever loaded the run before this is to be refused, unless only evidence came.
-        least = 0 if known is None else known.least(_revision(stored), public, bool(groups))
+        least = 0 if known is None else known.least(commit_in(stored), public, bool(groups))
         shown = min((group.place for group in groups), default=len(records))
         known = Known(
-            _revision(stored),
+            commit_in(stored),
             public,
-            max(base.revision + edited, least),
+            max(taken_by(base, edited), least),
             edited,
             kernel=None if base is stored else as_text(base.to_dict()),
             evidence=sum(map(is_evidence, records)),
-            numbers=None if self._ledger_exact else Numbers(shown, base.revision),
+            numbers=None if self._ledger_exact else Numbers(shown, base.last_commit),
             mark=mark if torn is None else self._end.mark(run.run_id),
         )
         self._remember(run.run_id, known)
@@ -190,7 +195,7 @@ class Looks:
 
     def _moved_elsewhere(self, run_id: str, stored: Checkpoint, known: Known | None) -> bool:
         """Whether the run is new to this process, or moved whole by another since it was seen."""
-        later = known is None or stored.revision > (known.stored or 0)
+        later = known is None or stored.last_commit > (known.stored or 0)
         whole = known is None or (known.sure and self._ledger_exact)
         return later and whole and self._shows_all(run_id, stored)
 
@@ -201,7 +206,7 @@ class Looks:
         revision = None if last is None else revision_of(last)
         if last is None or revision is None or is_evidence(last):
             return False
-        return revision <= stored.revision
+        return revision <= stored.last_commit
 
     def _base(
         self, run: RunState, records: Sequence[Record], public: str, known: Known | None
@@ -209,21 +214,26 @@ class Looks:
         """The checkpoint beneath the run, the commits above it, and whether the host edited it."""
         stored = run.checkpoint
         numbered = any(revision_of(record) is not None for record in records)
-        if known is not None and known.stored == _revision(stored):
+        if known is not None and known.stored == commit_in(stored):
             # A commit of this process may be half written.
             base, edited = known.checkpoint(stored), known.edited or public != known.public
-            return base, written_since(records, known, base.revision), edited
-        if known is not None and (_revision(stored) or 0) < (known.stored or 0):
-            return self._overwritten(run, records, known), [], True
+            return base, written_since(records, known, base.last_commit), edited
+        if known is not None and (commit_in(stored) or 0) < (known.stored or 0):
+            return overwritten(run, records, known.public), [], True
         if stored is not None:
             groups = (
-                groups_above(records, stored.revision)
+                groups_above(records, stored.last_commit)
                 if numbered
-                else group_at_end(records, run, stored.revision)
+                else group_at_end(records, run, stored.last_commit)
             )
             if sum(not group.void for group in groups) > 1:
-                return self._overwritten(run, records, None), [], True
+                return overwritten(run, records), [], True
             return stored, groups, stored.digest not in (None, public)
+        if numbered and kept_checkpoints(records):
+            # No crash leaves a run without the checkpoint it had: its host saved it so.
+            groups = incomplete_at_end(records)
+            shown = records[: min((group.place for group in groups), default=len(records))]
+            return overwritten(run, shown), groups, True
         groups = group_at_end(records, run, 0)
         if groups and (first := first_of(records[groups[0].place :])) is not None:
             groups = groups_above(records, first - 1)
@@ -234,17 +244,6 @@ class Looks:
             base = replace(base, revision=max(len(shown), 1))
             groups = [replace(group, revision=base.revision + 1) for group in groups]
         return base, groups, False
-
-    def _overwritten(
-        self, run: RunState, records: Sequence[Record], known: Known | None
-    ) -> Checkpoint:
-        """The kernel's side of a run over which the host has saved an older object.
-
-        Its digest is that of what was there, as far as that is known: the edit is noticed by it.
-        """
-        last = records[-1]["node_id"] if records else run.current_node
-        digest = f"running|{last}|overwritten" if known is None else known.public
-        return replace(rebuilt(run, records), digest=digest)
 
     # -- what a crash left
 
@@ -264,16 +263,20 @@ class Looks:
         known.sure = False
         unperformed: list[Record] = []
         for group in groups:
+            assert run.checkpoint is not None
+            above = run.checkpoint.revision
             if not group.complete:
                 unperformed = group.records
-                run = at_revision(run, group.revision - 1, None)
+                if group.revision - 1 > above:
+                    run = at_commit(run, group.revision - 1, above, None)
                 break
             unperformed = []
             if not group.void:
                 unperformed = not_redone(run, group)
                 run = redo(run, map(without_then, group.records))
             stand = group.records[: len(group.records) - len(unperformed)]
-            run = at_revision(run, group.revision, stand[-1] if stand and self._chain else None)
+            last = stand[-1] if stand and self._chain else None
+            run = at_commit(run, group.revision, above, last)
         # Not before what was redone: by these times it is known that the run shows it.
         now = max([self._clock(), *(moment_of(r) for group in groups for r in group.records)])
         draft = Draft(Loaded(run, encoding))
@@ -287,7 +290,7 @@ class Looks:
                 "voided",
                 line_id=new_id(),
                 now=now,
-                revision=groups[-1].revision,
+                revision=group.revision,
                 step_ids=list(dict.fromkeys(record["step_id"] for record in unperformed)),
                 records=len(unperformed),
             )
@@ -353,19 +356,19 @@ class Looks:
         """Save the run with its checkpoint, and know what the run store makes of it."""
         assert run.checkpoint is not None
         public = public_digest(run)
-        kernel = run.checkpoint
-        if not known.edited:  # else the flow is still to notice it
-            # The flow hands its object to the host, which may save it: the mark must be in it.
-            run.checkpoint = kernel = replace(kernel, digest=public)
+        # The flow hands its object to the host, which may save it: the mark must be in it. Where
+        # the flow is still to notice an edit, the mark is the older one.
+        kernel = counted(run.checkpoint) if known.edited else replace(run.checkpoint, digest=public)
+        run.checkpoint = kernel
         if self._runs_exact:
             known.seen = self._end.save(replace(run, checkpoint=kernel))
-            known.stored, known.kernel = kernel.revision, None
+            known.stored, known.kernel = kernel.last_commit, None
         else:
             text = as_text(kernel.to_dict())
-            saving = Saving(public, text, kernel.revision, records)
+            saving = Saving(public, kernel, text, records)
             public = self._save_and_read_back(run, encoding, known, saving)
         known.mark = self._end.mark(run.run_id)
-        known.saved(public, kernel.revision, records)
+        known.saved(public, kernel, records)
 
     def _save_and_read_back(
         self, run: RunState, encoding: Encoding, known: Known, saving: Saving
@@ -373,7 +376,7 @@ class Looks:
         """A user's store may drop or change what it is given: what comes back is what is known."""
         copy = copy_of(run, decode(encoding.text()), None)
         # As a plain object: stores that write fields they do not know can write it too.
-        copy.checkpoint = cast("Any", decode(saving.kernel))
+        copy.checkpoint = cast("Any", decode(saving.text))
         known.saving = saving
         self.runs.save(copy)
         back = self.runs.load(run.run_id)
@@ -383,8 +386,8 @@ class Looks:
                 run_id=run.run_id,
             )
         stored = checkpoint_in(back)
-        known.stored = _revision(stored)
-        known.kernel = None if known.stored == saving.revision else saving.kernel
+        known.stored = commit_in(stored)
+        known.kernel = None if known.stored == saving.kernel.last_commit else saving.text
         return public_digest(copy_of(back, Encoding.of(back.vars)[1], None))
 
     def _remember(self, run_id: str, known: Known) -> None:
@@ -393,7 +396,3 @@ class Looks:
             self._known.move_to_end(run_id)
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
-
-
-def _revision(checkpoint: Checkpoint | None) -> int | None:
-    return None if checkpoint is None else checkpoint.revision

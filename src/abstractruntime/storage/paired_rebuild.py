@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from abstractruntime.core.checkpoint import MAIN, Checkpoint, OpenStep, OpenWait
@@ -41,6 +42,15 @@ def rebuilt(run: RunState, records: Sequence[Record]) -> Checkpoint:
         chain_head=sealed[-1]["record_hash"] if sealed else None,
         linked=sum(kind_of(r) == "evidence" and not is_evidence(r) for r in records),
     )
+
+
+def overwritten(run: RunState, records: Sequence[Record], public: str | None = None) -> Checkpoint:
+    """The kernel's side of a run that a host has saved over what was there, without its kernel's.
+
+    Its digest is that of what was there, as far as that is known: the edit is noticed by it.
+    """
+    last = records[-1]["node_id"] if records else run.current_node
+    return replace(rebuilt(run, records), digest=public or f"running|{last}|overwritten")
 
 
 def _visits(records: Sequence[Record]) -> dict[str, int]:

@@ -6,8 +6,8 @@ It works on what a store hands it and touches no medium.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar, cast
 
 from abstractruntime.core import times
 from abstractruntime.core.canonical import MAX_DEPTH, encode
@@ -136,29 +136,46 @@ def select_children(
 
 
 def to_save(
-    run: RunState, *, found: int | None, kept: Callable[[], dict[str, Any]]
-) -> dict[str, Any]:
-    """The run's JSON form as it is to be stored.
+    run: RunState, stored: Callable[[], Mapping[str, Any] | None], *, found: int | None
+) -> tuple[dict[str, Any], object]:
+    """The run's JSON form as it is to be stored, and the checkpoint in it (None: there is none).
 
-    `found` is the stored checkpoint's revision (None: there is none) and `kept` gives the stored
-    checkpoint, which a run without one takes over: kernel fields are not a host's to drop.
-    RevisionConflict when the object is older than what is stored.
+    `found` is the revision of the stored checkpoint (None: there is none) and `stored` gives it.
+    An object of a later commit is stored as it is. Any other is a host's edit: kernel fields are
+    not its to change, and it takes a revision of its own, which is as durable as the edit. So a
+    number names one state only, whichever process gives it out, and an object that was loaded
+    before is known by it: RevisionConflict. One without a checkpoint overwrites.
     """
     data = run_to_dict(run)
-    if found is None:
-        return data
-    if run.checkpoint is None:
-        data["checkpoint"] = kept()
-        return data
-    revision = Checkpoint.coerce(run.checkpoint).revision
-    if revision < found:
-        raise RevisionConflict(
-            f"Run '{run.run_id}' is at revision {found}, the object to save is of {revision}",
-            run_id=run.run_id,
-            expected=revision,
-            found=found,
-        )
-    return data
+    carried = None if run.checkpoint is None else Checkpoint.coerce(run.checkpoint)
+    if found is None or (carried is not None and carried.last_commit > found):
+        return data, run.checkpoint  # what is stored is not asked for at each commit
+    below = stored() or {}
+    at = Checkpoint.from_dict(below)
+    revision = found
+    if carried is not None:
+        later = carried.last_commit > at.last_commit
+        if later and carried.revision > found:
+            return data, run.checkpoint
+        # A later commit that does not know of the edit met it on its way: both are to stay.
+        if later or carried.last_commit < at.last_commit or carried.revision < found:
+            raise RevisionConflict(
+                f"Run '{run.run_id}' is at revision {found}, "
+                f"the object to save is of {carried.revision}",
+                run_id=run.run_id,
+                expected=carried.revision,
+                found=found,
+            )
+        revision = carried.revision
+    edited = replace(at, revision=revision + 1, committed=at.last_commit)
+    data["checkpoint"] = {**below, "revision": edited.revision, "committed": edited.committed}
+    return data, edited
+
+
+def took(run: RunState, checkpoint: object) -> None:
+    """The object that was saved is of what is stored now: it may be saved again."""
+    if run.checkpoint is not None:
+        run.checkpoint = cast("Any", checkpoint)
 
 
 def revision_in(data: Mapping[str, Any]) -> int | None:

@@ -142,7 +142,9 @@ class Script:
         previous = head_of(self.state) if expected else None
         if vars is not None:
             self.state.vars = copy.deepcopy(vars)
-        checkpoint = replace(self.checkpoint, revision=expected + 1, **(kernel or {}))
+        checkpoint = replace(
+            self.checkpoint, revision=expected + 1, committed=None, **(kernel or {})
+        )
         self.state = replace(
             self.state, updated_at=time_at(self.clock), checkpoint=checkpoint, **fields
         )

@@ -1,6 +1,6 @@
-"""The store contract, fourth concern: messages wait for their run, in order, each used once.
+"""The store contract, fourth concern: messages that ride in commits wait for their run, in order.
 
-A pair of plain stores has no mailbox, so all of it asks for an atomic store.
+A pair of plain stores takes none of them, so all of it asks for an atomic store.
 """
 
 from __future__ import annotations

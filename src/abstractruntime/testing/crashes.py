@@ -7,7 +7,7 @@ calls: once its `Fuse` has burnt, every further call that it guards raises `Cras
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import Enum
 from functools import wraps
@@ -175,6 +175,17 @@ class CrashingStore(Store):
     def list_messages(self, run_id: str, *, name: str | None = None) -> list[Message]:
         return self.fuse.guard("list_messages", lambda: self.inner.list_messages(run_id, name=name))
 
+    def next_messages(
+        self, run_id: str, names: Sequence[str], *, now_iso: str, limit: int
+    ) -> list[Message]:
+        return self.fuse.guard(
+            "next_messages",
+            lambda: self.inner.next_messages(run_id, names, now_iso=now_iso, limit=limit),
+        )
+
+    def send(self, message: Message) -> bool:
+        return self.fuse.guard("send", lambda: self.inner.send(message))
+
     def keep_evidence(self, evidence: Evidence) -> None:
         self.fuse.guard("keep_evidence", lambda: self.inner.keep_evidence(evidence))
 
@@ -204,8 +215,13 @@ class CrashingStore(Store):
     def next_wake(self) -> str | None:
         return self.fuse.guard("next_wake", self.inner.next_wake)
 
-    def list_answered(self, *, limit: int = 100) -> list[str]:
-        return self.fuse.guard("list_answered", lambda: self.inner.list_answered(limit=limit))
+    def list_answered(self, *, now_iso: str | None = None, limit: int = 100) -> list[str]:
+        return self.fuse.guard(
+            "list_answered", lambda: self.inner.list_answered(now_iso=now_iso, limit=limit)
+        )
+
+    def list_awaiting(self, name: str, *, limit: int = 100_000) -> list[str]:
+        return self.fuse.guard("list_awaiting", lambda: self.inner.list_awaiting(name, limit=limit))
 
     def list_driven(self, *, limit: int = 1000) -> list[RunState]:
         return self.fuse.guard("list_driven", lambda: self.inner.list_driven(limit=limit))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from abstractruntime.testing.contract_history import HistoryContract
 from abstractruntime.testing.contract_listing import ListingContract
+from abstractruntime.testing.contract_mailbox import MailboxContract
 from abstractruntime.testing.contract_messages import MessagesContract
 from abstractruntime.testing.contract_records import RecordsContract
 from abstractruntime.testing.contract_runs import RunsContract
@@ -26,6 +27,7 @@ class StoreContract(
     RecordsContract,
     HistoryContract,
     MessagesContract,
+    MailboxContract,
     ListingContract,
     ThreadsContract,
     ViewsContract,

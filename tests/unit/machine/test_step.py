@@ -390,7 +390,8 @@ def test_an_empty_recorded_outcome_is_stored(result: Any) -> None:
 def test_closing_takes_the_main_branchs_step_only() -> None:
     draft = two_branches()
     before = whole(draft)
-    step.close(draft)
+    main = draft.open_steps[MAIN]
+    step.close(draft, main)
     assert changes(before, draft) == {"open_steps": {OTHER_BRANCH: LEFT}}
-    step.close(draft)
+    step.close(draft, main)
     assert draft.open_steps == {OTHER_BRANCH: LEFT}

@@ -290,17 +290,6 @@ def test_a_due_wait_goes_on_with_its_time_as_result() -> None:
     }
 
 
-def test_a_timer_of_a_keyed_wait_names_its_key() -> None:
-    draft = waiting(replace(WAIT, until=LATER), opened=None)
-    wait.fire(draft, now=LATER, line_id="line-1")
-    assert draft.lines[0].record["result"] == {
-        "kind": "resumed",
-        "wait_key": "user:a",
-        "cause": "timer",
-        "payload": {"until": LATER, "ready": True},
-    }
-
-
 # ---- children
 
 CHILD_WAIT = WaitState(

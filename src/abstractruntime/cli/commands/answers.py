@@ -1,4 +1,4 @@
-"""answer, send: what a run waits for reaches it from the command line."""
+"""answer: what a run asks a person reaches it from the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from abstractruntime.cli.given import JsonValue, Parsed
 from abstractruntime.cli.session import Session
 from abstractruntime.cli.surface import command
 from abstractruntime.core.models import RunState, RunStatus, WaitReason, WaitState
-from abstractruntime.errors import ChoiceRefused, NotWaiting, WaitKeyMismatch
+from abstractruntime.errors import ChoiceRefused, NotWaiting
 
 TAKES_ANSWERS = frozenset({WaitReason.USER, WaitReason.JOB})
 
@@ -132,43 +132,4 @@ def ask(waiting: WaitState) -> str:
         say(f"one of: {', '.join(safe(choice) for choice in choices)}", style="yellow")
 
 
-@command("send")
-@click.argument("run_id", metavar="RUN")
-@click.argument("name")
-@click.option("--payload", type=JsonValue(), default="{}", show_default=True, help="What is sent.")
-def send(session: Session, run_id: str, name: str, payload: Parsed) -> Exit:
-    """Send an event to a run that waits for it.
-
-    The run is moved on. One that does not wait for NAME now refuses it.
-    """
-    runtime = mover(session)
-    found = session.run_id(run_id)
-    run = runtime.get_state(found)
-    waiting = run.waiting
-    if run.status is not RunStatus.WAITING or waiting is None:
-        raise NotWaiting(
-            f"Run '{safe(found, 60)}' is not waiting (status={run.status.value})", run_id=found
-        )
-    if waiting.reason is not WaitReason.EVENT or waiting.wait_key != name:
-        raise WaitKeyMismatch(
-            f"Run '{safe(found, 60)}' does not wait for '{safe(name, 60)}': "
-            f"it {wait_text(waiting).partition(chr(10))[0]}",
-            run_id=found,
-            expected=waiting.wait_key,
-            found=name,
-        )
-    workflow = workflow_of(session, run)
-    with progress("sending", quiet=session.json) as line:
-        follow(runtime, line)
-        after = runtime.resume(
-            workflow=workflow,
-            run_id=found,
-            wait_key=name,
-            wait_id=wait_id_of(run),
-            payload=payload.value,
-            max_steps=math.inf,
-        )
-    return report(session, after)
-
-
-COMMANDS = (answer, send)
+COMMANDS = (answer,)

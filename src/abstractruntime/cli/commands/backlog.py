@@ -10,6 +10,7 @@ from abstractruntime.cli.console import Progress
 from abstractruntime.cli.loading import App
 from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import RunState, RunStatus
+from abstractruntime.core.times import normal
 from abstractruntime.engine.runtime import Runtime
 from abstractruntime.errors import UnsupportedByStore
 from abstractruntime.inspect.standing import standing_of
@@ -94,5 +95,5 @@ def _pending(runtime: Runtime, left: Left) -> int:
     store = runtime.store
     moving = {run.run_id for run in store.list_driven() if run.status not in ENDED}
     moving.update(store.list_due(FAR, limit=MANY))
-    moving.update(store.list_answered())
+    moving.update(store.list_answered(now_iso=normal(runtime.now_iso())))
     return len(moving - left.failed.keys())

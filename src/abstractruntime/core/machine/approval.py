@@ -104,8 +104,9 @@ def ask(
     return step
 
 
-def ask_again(draft: Draft, step: OpenStep, *, now: str) -> None:
+def ask_again(draft: Draft, step: OpenStep, *, now: str, line_id: str) -> None:
     """A host set the run running, and nobody has approved: it waits again."""
+    draft.note("asked_again", line_id=line_id, now=now, asked_step=step.step_id)
     _show(draft, step)
     record = record_of(draft, step, "waiting", now)
     text, record["result"] = _result(draft, step)

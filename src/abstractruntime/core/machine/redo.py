@@ -20,11 +20,18 @@ def redo(run: RunState, records: Iterable[Mapping[str, Any]]) -> RunState:
     """`run` after what can be redone of one complete commit, in order, up to the first node call.
 
     Redone are outcomes of the open step, answers, timers and cancels; what `stands_by` is passed
-    over. A STARTED intent that the
-    checkpoint does not name was never performed and is not redone.
+    over. A STARTED intent that the checkpoint does not name was never performed and is not redone.
+    A host that moved the run since then is followed: the outcome is in its vars and visits, the
+    run is where the host put it, and the digest says what it moved from.
     """
     encoding, vars = Encoding.of(run.vars)
     draft = Draft(Loaded(replace(run, vars=vars), encoding))
+    moved = draft.digest is not None and not draft.digest.startswith(_place(run))
+    found = draft.open_steps.get(MAIN)
+    if moved and found is not None:
+        draft.run.status, draft.run.current_node = RunStatus.RUNNING, found.node_id
+    elif moved:
+        records = ()  # an answer or cancel that nobody heard of, of a run that has gone elsewhere
     revision = draft.revision
     for record in records:
         revision = max(revision, int(record.get("revision") or revision + 1))
@@ -32,11 +39,18 @@ def redo(run: RunState, records: Iterable[Mapping[str, Any]]) -> RunState:
             break
     draft.absorb()
     draft.driver = None
-    if draft.digest is not None and draft.digest.startswith(_place(run)):
-        # A host that changed but vars since then is not to be taken for one that moved the run.
+    if draft.digest is not None and not (moved and found is None):
+        # A host's edit is measured against what was redone: one of vars alone is no jump.
         draft.digest = f"{_place(draft.run)}redone"
+    if moved:
+        for name in HOSTS:
+            setattr(draft.run, name, getattr(run, name))
     draft.run.checkpoint = draft.checkpoint(revision)
     return draft.run
+
+
+HOSTS = ("status", "current_node", "waiting", "output", "error")
+"""Where a run is: what a host changes that moves it."""
 
 
 def _place(run: RunState) -> str:
@@ -116,6 +130,8 @@ def _redo_outcome(draft: Draft, found: OpenStep, record: Mapping[str, Any], now:
         step.complete(draft, found, record.get("result"), now=now)
     elif status == "waiting" and record["result"].get("unknown") is not None:
         step.doubt(draft, found, record["result"]["unknown"], now=now)
+    elif status == "waiting" and record["result"].get("approval") is not None:
+        return False  # nobody heard of the question: it is asked anew
     elif status == "waiting":
         step.wait(draft, found, wait_from_dict(record["result"]["wait"]), now=now)
     elif status == "failed":
@@ -135,8 +151,15 @@ def _redo_outcome(draft: Draft, found: OpenStep, record: Mapping[str, Any], now:
 
 def _answered(draft: Draft, record: Mapping[str, Any], now: str) -> None:
     if draft.run.status is RunStatus.WAITING:
-        payload = exact(record["result"].get("payload"))[1]
-        wait.answer(draft, payload, now=now, line_id=record["step_id"])
+        said = record["result"]
+        wait.answer(
+            draft,
+            exact(said.get("payload"))[1],
+            now=now,
+            line_id=record["step_id"],
+            cause=said.get("cause") or "answer",
+            wait_key=said.get("wait_key"),
+        )
 
 
 def _cancelled(draft: Draft, record: Mapping[str, Any], now: str) -> None:

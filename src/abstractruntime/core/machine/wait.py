@@ -1,4 +1,4 @@
-"""A waiting run moves on: an answer, a due timer, the end of a child."""
+"""A waiting run moves on: an answer, a message, a due timer, the end of a child."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from abstractruntime.core.canonical import encode, exact
 from abstractruntime.core.checkpoint import MAIN, OpenWait
 from abstractruntime.core.commit import Message
 from abstractruntime.core.machine.draft import Draft
+from abstractruntime.core.machine.mail import WAIT_KEYS, keys_of, timeout_node_of, times_out
 from abstractruntime.core.machine.pause import refuse_if_paused
 from abstractruntime.core.machine.table import Move
 from abstractruntime.core.models import RunStatus, WaitState
@@ -20,6 +21,9 @@ from abstractruntime.errors import (
 )
 
 CHOICE_KEYS = ("choice", "response", "answer", "text")
+
+MESSAGE, TIMEOUT = "message", "timeout"
+"""Causes of a move, as its record names them."""
 
 
 def check_answer(draft: Draft, *, wait_key: str | None, wait_id: str | None, payload: Any) -> None:
@@ -36,7 +40,7 @@ def check_answer(draft: Draft, *, wait_key: str | None, wait_id: str | None, pay
             run_id=run.run_id,
             node=unknown.node_id,
         )
-    if wait_key is not None and waiting.wait_key != wait_key:
+    if wait_key is not None and wait_key != waiting.wait_key and wait_key not in keys_of(waiting):
         raise WaitKeyMismatch(
             f"wait_key mismatch: expected '{waiting.wait_key}', got '{wait_key}'",
             run_id=run.run_id,
@@ -71,29 +75,59 @@ def answer(
     line_id: str,
     actor_id: str | None = None,
     cause: str = "answer",
+    wait_key: str | None = None,
+    message_id: str | None = None,
+    sender: str | None = None,
 ) -> None:
-    """Store `payload` at the wait's result key and go on. NotJson: nothing was changed."""
+    """Store `payload` at the wait's result key and go on. NotJson: nothing was changed.
+
+    Of a wait for several keys the result is {"wait_key", "payload"}; the first where none is named.
+    """
     text, value = exact(payload, path="$.payload")
     waiting, opened = _open_wait(draft)
+    late, key = cause == TIMEOUT, wait_key or waiting.wait_key
     if waiting.result_key:
-        draft.set_result(waiting.result_key, text)
+        several = WAIT_KEYS in (waiting.details or {}) and not late
+        result = encode({"wait_key": key, "payload": value}) if several else text
+        draft.set_result(waiting.result_key, result)
     draft.note(
         "resumed",
         line_id=line_id,
         now=now,
         actor_id=actor_id,
-        wait_key=waiting.wait_key,
+        wait_key=key,
         wait_id=None if opened is None else opened.wait_id,
         cause=cause,
+        message_id=message_id,
+        sender=sender,
         payload=value,
     )
     draft.weight += len(text)
-    _go_on(draft, waiting)
+    _go_on(draft, waiting, timeout_node_of(waiting) if late else None)
+
+
+def receive(draft: Draft, message: Message, *, now: str, line_id: str) -> None:
+    """A message answers the wait for its name, and is used up."""
+    answer(
+        draft,
+        message.payload,
+        now=now,
+        line_id=line_id,
+        cause=MESSAGE,
+        wait_key=message.name,
+        message_id=message.message_id,
+        sender=message.sent_by,
+    )
+    draft.consumed.append(message.message_id)
 
 
 def fire(draft: Draft, *, now: str, line_id: str) -> None:
-    """The wait's time has come; the result is {"until", "ready": true}."""
+    """The wait's time has come; the result is {"until", "ready": true}, or {"timeout": true} where
+    something else was waited for."""
     waiting, opened = _open_wait(draft)
+    if times_out(waiting):
+        answer(draft, {"timeout": True}, now=now, line_id=line_id, cause=TIMEOUT)
+        return
     result = {"until": waiting.until, "ready": True}
     if waiting.result_key:
         draft.set_result(waiting.result_key, encode(result))
@@ -143,8 +177,8 @@ def _open_wait(draft: Draft) -> tuple[WaitState, OpenWait | None]:
     return waiting, draft.waits.get(MAIN)
 
 
-def _go_on(draft: Draft, waiting: WaitState) -> None:
+def _go_on(draft: Draft, waiting: WaitState, node: str | None = None) -> None:
     draft.become(Move.ANSWER)
     draft.run.waiting = None
     draft.waits = {branch: w for branch, w in draft.waits.items() if branch != MAIN}
-    draft.enter(waiting.resume_to_node or draft.run.current_node)
+    draft.enter(node or waiting.resume_to_node or draft.run.current_node)

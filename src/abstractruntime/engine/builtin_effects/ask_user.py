@@ -1,9 +1,11 @@
-"""ask_user {prompt, wait_key?, choices?, allow_free_text?, answer_schema?, resume_to_node?}."""
+"""ask_user {prompt, wait_key?, choices?, allow_free_text?, answer_schema?, timeout_s? | until?,
+timeout_node?, resume_to_node?}."""
 
 from __future__ import annotations
 
 from abstractruntime.core.models import WaitReason, WaitState
 from abstractruntime.engine.answer_schemas import compiled
+from abstractruntime.engine.builtin_effects.time_limits import limit_of
 from abstractruntime.engine.effects import StepFacts
 from abstractruntime.engine.outcome import EffectOutcome
 from abstractruntime.errors import InvalidInput
@@ -20,22 +22,28 @@ def ask_user(facts: StepFacts) -> EffectOutcome:
         isinstance(choices, list) and all(isinstance(choice, str) for choice in choices)
     ):
         return EffectOutcome.failed("ask_user payload.choices must be a list of texts")
+    try:
+        until, details = limit_of(facts)
+    except InvalidInput as error:
+        return EffectOutcome.failed(f"ask_user {error.message}")
     schema = payload.get("answer_schema")
     if schema is not None:
         try:
             compiled(schema)
         except InvalidInput as error:
             return EffectOutcome.failed(f"ask_user payload.answer_schema: {error.message}")
+        details = {**details, "answer_schema": schema}
     run = facts.run
     return EffectOutcome.waiting(
         WaitState(
             reason=WaitReason.USER,
             wait_key=payload.get("wait_key") or f"user:{run.run_id}:{run.current_node}",
+            until=until,
             resume_to_node=payload.get("resume_to_node") or facts.next_node,
             result_key=facts.result_key,
             prompt=prompt,
             choices=choices,
             allow_free_text=bool(payload.get("allow_free_text", True)),
-            details=None if schema is None else {"answer_schema": schema},
+            details=details or None,
         )
     )

@@ -73,6 +73,7 @@ def answer(settings: Settings, me: Driver | None, said: Answer) -> Flow[Draft]:
             now=settings.now(),
             line_id=settings.new_id(),
             actor_id=said.actor_id,
+            wait_key=said.wait_key,
         )
         draft.driver = me
         return True

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from abstractruntime.core.commit import Loaded
 from abstractruntime.core.identifiers import checked
 from abstractruntime.core.spec import WorkflowSpec
 from abstractruntime.engine.children import new_run
-from abstractruntime.engine.requests import Flow
+from abstractruntime.engine.requests import Flow, Read
 from abstractruntime.engine.settings import Settings
-from abstractruntime.errors import InvalidWorkflow
+from abstractruntime.errors import DuplicateRun, InvalidInput, InvalidWorkflow, RevisionConflict
+
+ON_DUPLICATE = ("reject", "return")
 
 
-def start(
-    settings: Settings,
-    spec: WorkflowSpec,
-    *,
-    vars: dict[str, Any] | None,
-    actor_id: str | None,
-    session_id: str | None,
-    parent_run_id: str | None,
-) -> Flow[str]:
-    """The id of the new run, which is durable.
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a new run begins with. Without `run_id` it gets an id of its own; `on_duplicate` says
+    what to do with one that is taken: "reject", or "return" the run that has it."""
 
-    Raises InvalidWorkflow, InvalidIdentifier, NotJson, LimitExceeded.
+    vars: dict[str, Any] | None = None
+    actor_id: str | None = None
+    session_id: str | None = None
+    parent_run_id: str | None = None
+    run_id: str | None = None
+    on_duplicate: str = "reject"
+
+
+def start(settings: Settings, spec: WorkflowSpec, given: Beginning) -> Flow[str]:
+    """The id of the new run, which is durable; of the one that is there where that was asked for.
+
+    Raises InvalidWorkflow, InvalidIdentifier, NotJson, LimitExceeded, DuplicateRun.
     """
     checked(spec.workflow_id, "workflow_id")
     for node_id in spec.nodes:
         checked(node_id, "node_id")
-    for name, value in (("actor_id", actor_id), ("session_id", session_id)):
-        if value is not None:
+    for name in ("actor_id", "session_id", "run_id"):
+        if (value := getattr(given, name)) is not None:
             checked(value, name)
+    if given.on_duplicate not in ON_DUPLICATE:
+        raise InvalidInput(f"on_duplicate must be 'reject' or 'return', not {given.on_duplicate!r}")
     if spec.entry_node not in spec.nodes:
         raise InvalidWorkflow(
             f"Workflow '{spec.workflow_id}' has no entry node '{spec.entry_node}'",
@@ -39,12 +50,28 @@ def start(
     commit = new_run(
         settings,
         spec,
-        run_id=settings.new_id(),
-        vars=vars,
-        actor_id=actor_id,
-        session_id=session_id,
-        parent_run_id=parent_run_id,
+        run_id=given.run_id or settings.new_id(),
+        vars=given.vars,
+        actor_id=given.actor_id,
+        session_id=given.session_id,
+        parent_run_id=given.parent_run_id,
     )
-    yield commit
+    try:
+        yield commit
+    except RevisionConflict:
+        yield from _taken(spec, commit.run_id, given)
+        return commit.run_id
     settings.hooks.committed(commit)
     return commit.run_id
+
+
+def _taken(spec: WorkflowSpec, run_id: str, given: Beginning) -> Flow[None]:
+    """The id is taken: by the run that was meant, or DuplicateRun."""
+    loaded: Loaded | None = yield Read(lambda store: store.load(run_id))
+    found = None if loaded is None else loaded.run.workflow_id
+    if given.on_duplicate == "reject" or found != spec.workflow_id:
+        raise DuplicateRun(
+            f"There is a run '{run_id}' already, of workflow '{found}'",
+            run_id=run_id,
+            workflow_id=found,
+        )

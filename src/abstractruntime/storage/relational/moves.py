@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-from abstractruntime.core.commit import Commit, Message
+from abstractruntime.core.commit import Commit
 from abstractruntime.core.models import RunStatus
 from abstractruntime.core.values import value
 from abstractruntime.storage.relational.heads import thin_change
 from abstractruntime.storage.relational.lines import MOST_DELTAS, Lines, Recall, lines_of, outweighs
 from abstractruntime.storage.relational.sums import fixed_sum, log_sums, run_sum
-from abstractruntime.storage.relational.texts import strict_text_of, text_of
+from abstractruntime.storage.relational.texts import text_of
 from abstractruntime.storage.relational.trail import Trail, listed_of, names_of
 
 SMALL: Final = 4096
@@ -108,16 +108,3 @@ def _texts(
             return before.base, weight, row_head, row_vars, change, delta, None
     vars = commit.encoding.text() if row_vars is None else row_vars
     return commit.expected + 1, 0, row_head, row_vars, head, None, vars
-
-
-def message_values(message: Message) -> tuple[Any, ...]:
-    """The values of a message's row."""
-    return (
-        message.run_id,
-        message.name,
-        message.message_id,
-        strict_text_of(message.payload).decode(),
-        message.sent_at,
-        message.sent_by,
-        message.dedupe_key,
-    )

@@ -23,10 +23,11 @@ from abstractruntime.errors import Refused, RuntimeFault, StoreBusy, StoreClosed
 from abstractruntime.storage.artifacts import FileArtifactStore
 from abstractruntime.storage.base import Capability, RowCheck, Store, Transaction
 from abstractruntime.storage.leftovers import Leftover, of_artifacts
-from abstractruntime.storage.relational import reading
+from abstractruntime.storage.relational import mail, reading
 from abstractruntime.storage.relational.database import Database
 from abstractruntime.storage.relational.desk import WritingDesk
 from abstractruntime.storage.relational.group import Group, Pending
+from abstractruntime.storage.relational.mail_work import MessageWork
 from abstractruntime.storage.relational.row_check import check_rows
 from abstractruntime.storage.relational.views import LedgerView, RunView
 from abstractruntime.storage.relational.works import (
@@ -54,6 +55,7 @@ class RelationalStore(Store):
             Capability.DURABLE,
             Capability.EXCLUSIVE,
             Capability.HISTORY,
+            Capability.MAILBOX,
             Capability.QUERYABLE,
             Capability.QUICK_READS,
             Capability.TRANSACTIONAL,
@@ -181,10 +183,26 @@ class RelationalStore(Store):
             rows = self._read("messages", (run_id,))
         else:
             rows = self._read("messages_named", (run_id, name))
-        return [
-            Message(id, run, wait, decode(payload), sent_at, sent_by, dedupe_key)
-            for id, run, wait, payload, sent_at, sent_by, dedupe_key in rows
-        ]
+        return [mail.message_of(row) for row in rows]
+
+    def next_messages(
+        self, run_id: str, names: Sequence[str], *, now_iso: str, limit: int
+    ) -> list[Message]:
+        return mail.next_messages(self._read, run_id, names, now=now_iso, limit=limit)
+
+    def send(self, message: Message) -> bool:
+        work = MessageWork(message)
+        self._group.run(work)
+        if work.refused is not None:
+            raise work.refused
+        return work.new
+
+    def send_all(self, messages: Sequence[Message]) -> int:
+        # Queued together, they share their transactions.
+        works = [MessageWork(message) for message in messages]
+        for pending in [self._group.submit(work) for work in works]:
+            pending.result()
+        return sum(work.new for work in works)
 
     def keep_evidence(self, evidence: Evidence) -> None:
         self._group.run(EvidenceWork(evidence))
@@ -237,8 +255,11 @@ class RelationalStore(Store):
         earliest: str | None = found
         return earliest
 
-    def list_answered(self, *, limit: int = 100) -> list[str]:
-        return [row[0] for row in self._read("answered", (max(limit, 0),))]
+    def list_answered(self, *, now_iso: str | None = None, limit: int = 100) -> list[str]:
+        return [row[0] for row in self._read("answered", (now_iso, max(limit, 0)))]
+
+    def list_awaiting(self, name: str, *, limit: int = 100_000) -> list[str]:
+        return [row[0] for row in self._read("awaiting", (name, max(limit, 0)))]
 
     def list_driven(self, *, limit: int = 1000) -> list[RunState]:
         return self._listed(self._read("runs_driven", (max(limit, 0),)))

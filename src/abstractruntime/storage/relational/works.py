@@ -13,7 +13,8 @@ from abstractruntime.core.commit import Commit, Evidence
 from abstractruntime.errors import RevisionConflict
 from abstractruntime.storage.relational.database import Session
 from abstractruntime.storage.relational.lines import Fresh
-from abstractruntime.storage.relational.moves import Move, message_values, move_of
+from abstractruntime.storage.relational.mail import message_values, note_awaited, put
+from abstractruntime.storage.relational.moves import Move, move_of
 from abstractruntime.storage.relational.texts import strict_text_of
 from abstractruntime.storage.relational.trail import Trail
 
@@ -135,15 +136,15 @@ def _write_move(session: Session, commit: Commit, move: Move) -> int:
         if move.trail.names != before.names:
             session.run("rename_run", (number, *move.trail.names))
     session.run("add_log", (number, state[0], *move.log))
+    if move.how == "turn_run":
+        note_awaited(session, commit.run, None if before is None else before.listed)
     lines = move.lines
     for key in lines.keys:
         session.run("add_step_key", (number, key, state[0]))
     for message_id in commit.consumed:
         session.run("consume_message", (commit.run_id, message_id))
     for message in commit.sent:
-        once = message.dedupe_key
-        if once is None or session.run("add_message_key", (message.run_id, once)):
-            session.run("add_message", message_values(message))
+        put(session, message, message_values(message))
     return number
 
 

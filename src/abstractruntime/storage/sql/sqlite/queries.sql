@@ -56,14 +56,21 @@ RELEASE member;
 INSERT INTO step_keys (number, key, revision) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING;
 
 -- name: add_message
-INSERT INTO messages (run_id, name, message_id, payload, sent_at, sent_by, dedupe_key)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING;
+INSERT INTO messages (
+    run_id, name, message_id, payload, sent_at, sent_by, dedupe_key, expires_at
+) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING;
 
 -- name: add_message_key
 INSERT INTO message_keys (run_id, dedupe_key) VALUES (?1, ?2) ON CONFLICT DO NOTHING;
 
 -- name: consume_message
 DELETE FROM messages WHERE run_id = ?1 AND message_id = ?2;
+
+-- name: add_awaited
+INSERT INTO awaited (run_id, key) VALUES (?1, ?2) ON CONFLICT DO NOTHING;
+
+-- name: forget_awaited
+DELETE FROM awaited WHERE run_id = ?1;
 
 -- name: add_evidence
 INSERT INTO evidence (evidence_id, run_id, step_id, digest, outcome, kept_at)
@@ -89,6 +96,15 @@ SELECT revision FROM runs WHERE run_id = ?1;
 
 -- name: number
 SELECT number FROM runs WHERE run_id = ?1;
+
+-- name: status
+SELECT status FROM runs WHERE run_id = ?1;
+
+-- name: message
+SELECT place FROM messages WHERE run_id = ?1 AND message_id = ?2;
+
+-- name: message_key
+SELECT 1 FROM message_keys WHERE run_id = ?1 AND dedupe_key = ?2;
 
 -- Reading runs: whole rows, so that their sums can be checked; relational/run_rows knows them.
 
@@ -163,12 +179,22 @@ SELECT run_id FROM runs WHERE wake_at <= ?1 ORDER BY wake_at LIMIT ?2;
 SELECT min(wake_at) FROM runs WHERE wake_at IS NOT NULL;
 
 -- name: answered
-SELECT runs.run_id
-FROM messages
-CROSS JOIN runs ON runs.run_id = messages.run_id
-WHERE runs.status = 'waiting' AND runs.wait_key = messages.name
-GROUP BY runs.run_id
-ORDER BY min(messages.place) LIMIT ?1;
+-- Box by box, along the index: one run may have thousands of messages it does not wait for.
+SELECT awaited.run_id
+FROM (
+    SELECT run_id, name, min(place) AS place FROM messages
+    WHERE ?1 IS NULL OR expires_at IS NULL OR expires_at > ?1
+    GROUP BY run_id, name
+) AS boxes
+CROSS JOIN awaited ON awaited.run_id = boxes.run_id AND awaited.key = boxes.name
+GROUP BY awaited.run_id
+ORDER BY min(boxes.place) LIMIT ?2;
+
+-- name: awaiting
+SELECT awaited.run_id FROM awaited
+JOIN runs ON runs.run_id = awaited.run_id
+WHERE awaited.key = ?1 AND runs.status = 'waiting' AND runs.wait_reason = 'event'
+LIMIT ?2;
 
 -- name: prefix
 SELECT run_id FROM runs WHERE run_id >= ?1 AND substr(run_id, 1, length(?1)) = ?1
@@ -214,16 +240,24 @@ SELECT max(revision) FROM step_keys WHERE number = ?1 AND key = ?2;
 SELECT record FROM stray_records WHERE run_id = ?1 ORDER BY place;
 
 -- name: messages
-SELECT message_id, run_id, name, payload, sent_at, sent_by, dedupe_key FROM messages
+SELECT message_id, run_id, name, payload, sent_at, sent_by, dedupe_key, expires_at
+FROM messages
 WHERE run_id = ?1 ORDER BY place;
 
 -- name: messages_named
-SELECT message_id, run_id, name, payload, sent_at, sent_by, dedupe_key FROM messages
+SELECT message_id, run_id, name, payload, sent_at, sent_by, dedupe_key, expires_at
+FROM messages
 WHERE run_id = ?1 AND name = ?2 ORDER BY place;
 
 -- name: evidence_counts
 -- As it is counted in the run's row, and as it is there.
 SELECT evidence, (SELECT count(*) FROM evidence WHERE run_id = ?1) FROM runs WHERE run_id = ?1;
+
+-- name: next_messages
+SELECT message_id, run_id, name, payload, sent_at, sent_by, dedupe_key, expires_at, place
+FROM messages
+WHERE run_id = ?1 AND name = ?2 AND (expires_at IS NULL OR expires_at > ?3)
+ORDER BY place LIMIT ?4;
 
 -- name: evidence
 SELECT evidence_id, run_id, step_id, digest, outcome, kept_at FROM evidence

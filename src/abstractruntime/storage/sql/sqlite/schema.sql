@@ -71,10 +71,20 @@ CREATE TABLE messages (
     sent_at    TEXT NOT NULL,
     sent_by    TEXT,
     dedupe_key TEXT,
+    expires_at TEXT,
     UNIQUE (run_id, message_id)
 ) STRICT;
 
-CREATE INDEX messages_to ON messages (run_id, name);
+CREATE INDEX messages_to ON messages (run_id, name, place, expires_at);
+
+-- Which messages would move which waiting run.
+CREATE TABLE awaited (
+    run_id TEXT NOT NULL,
+    key    TEXT NOT NULL,
+    PRIMARY KEY (run_id, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX awaited_by_key ON awaited (key);
 
 -- Outlives the message, so that a sender that repeats itself late is still recognised.
 CREATE TABLE message_keys (
