@@ -10,7 +10,7 @@ crash or a retry makes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -245,6 +245,36 @@ def mismatch(draft: Draft, step: OpenStep, error: str, *, now: str, line_id: str
     line_of(draft, step, record)
     close(draft, step)
     ends.fail(draft, error, now=now, line_id=line_id)
+
+
+def state_from(records: Iterable[Mapping[str, Any]], step_id: str) -> dict[str, Any] | None:
+    """What a step's `approval` is by the run's ledger; None when nobody was asked."""
+    state: dict[str, Any] | None = None
+    for record in records:
+        said = record.get("result") or {}
+        if record.get("effect"):
+            if record["step_id"] != step_id:
+                continue
+            if record["status"] == "waiting" and said.get("approval"):
+                state = dict(said["approval"])
+            elif record["status"] == "started" and state is not None:
+                state = {"digest": state["digest"]}
+        elif state is not None and isinstance(said, Mapping) and step_id in said.values():
+            _note(state, said, str(record.get("actor_id")), record["started_at"])
+    return state
+
+
+def _note(state: dict[str, Any], said: Mapping[str, Any], actor_id: str, at: str) -> None:
+    match said.get("kind"):
+        case "approved":
+            state["votes"] = [*state.get("votes", ()), {"by": actor_id, "at": at}]
+        case "granted":
+            state["grant"] = {"digest": said["digest"], "by": said["by"], "at": at}
+            state.pop("due", None)
+        case "reminded" | "escalated" as kind:
+            state["due"] = [due for due in state.get("due", ()) if due[0] > said["due_at"]]
+            if kind == "escalated":
+                state["escalated"] = True
 
 
 # -- how it is shown
