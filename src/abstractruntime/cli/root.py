@@ -11,7 +11,16 @@ from typing import Any, NoReturn
 import click
 
 from abstractruntime.cli import console
-from abstractruntime.cli.commands import answers, graphs, health, looks, mail, moves, snapshots
+from abstractruntime.cli.commands import (
+    answers,
+    approvals,
+    graphs,
+    health,
+    looks,
+    mail,
+    moves,
+    snapshots,
+)
 from abstractruntime.cli.demo.command import demo
 from abstractruntime.cli.exits import Exit
 from abstractruntime.cli.surface import shared_options
@@ -117,6 +126,7 @@ for made in (
     *moves.COMMANDS,
     *looks.COMMANDS,
     *answers.COMMANDS,
+    *approvals.COMMANDS,
     *mail.COMMANDS,
     *health.COMMANDS,
     *graphs.COMMANDS,
