@@ -69,3 +69,14 @@ def test_a_run_that_asks_for_nothing_is_not_approved(shell: Shell) -> None:
         result = shell.run(verb, shell.begin("greet"), "--actor", "ann")
         assert result.exit_code == 1
         assert "asks for no approval" in result.stderr
+
+
+def test_a_run_that_asks_is_in_good_order(shell: Shell) -> None:
+    run = shell.begin("buy", "--vars", '{"quorum": 2}')
+    assert "no run contradicts itself" in shell.ok("doctor")
+    shell.run("approve", run, "--actor", "ann")
+    assert "no run contradicts itself" in shell.ok("doctor")
+    shell.ok("approve", run, "--actor", "bob")
+    assert "no run contradicts itself" in shell.ok("doctor")
+    assert "verified" in shell.ok("verify", run)
+    assert "granted" in shell.ok("ledger", run)

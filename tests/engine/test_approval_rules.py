@@ -16,6 +16,7 @@ from abstractruntime import (
     RunStatus,
     StepPlan,
     WorkflowSpec,
+    create_scheduled_runtime,
 )
 from abstractruntime.engine import answer_schemas
 from abstractruntime.errors import AnswerRefused, InvalidPlan, MissingExtra
@@ -182,3 +183,19 @@ def test_without_the_library_the_extra_is_named() -> None:
     ):
         answer_schemas.compiled({"type": "integer"})
     assert "abstractruntime[schema]" in refused.value.how_to_fix
+
+
+def test_a_scheduled_runtime_takes_the_answer_of_an_actor() -> None:
+    scheduled = create_scheduled_runtime(
+        workflows=[pays()], effect_handlers={"pay": Counter()}, auto_start=False
+    )
+    run_id, state = scheduled.run(pays())
+    assert state.status is RunStatus.WAITING
+    assert scheduled.respond(run_id, YES, actor_id="ann").status is RunStatus.COMPLETED
+    run_id, state = scheduled.run(pays())
+    assert state.waiting is not None
+    assert state.waiting.wait_key is not None
+    after = scheduled.resume_event(
+        run_id=run_id, wait_key=state.waiting.wait_key, payload=YES, actor_id="ann"
+    )
+    assert after.status is RunStatus.COMPLETED

@@ -49,6 +49,8 @@ def holds(mover: Mover, planned: Planned, key: str, decision: Decision) -> bool:
     asks. What only waits or asks a person is under no rule.
     """
     own = (planned.options or {}).get("approval")
+    if own is None and not mover.settings.approvals:
+        return False
     waits = isinstance(decision, EffectOutcome)
     if isinstance(decision, EffectOutcome) and (own is None or decision.status == "failed"):
         return False
