@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import pytest
 
 from abstractruntime import (
@@ -13,9 +17,19 @@ from abstractruntime import (
     StepPlan,
     WorkflowSpec,
 )
-from abstractruntime.errors import AnswerRefused, NotEntitled, StaleAnswer
-from tests.engine.conftest import World
-from tests.engine.test_approvals import NO, YES, begun, details, said
+from abstractruntime.core.policy import DefaultEffectPolicy
+from abstractruntime.errors import (
+    AnswerRefused,
+    NeedsResolve,
+    NotEntitled,
+    NotWaiting,
+    RevisionConflict,
+    RunBusy,
+    StaleAnswer,
+)
+from abstractruntime.storage.base import Capability
+from tests.engine.conftest import Counter, World
+from tests.engine.test_approvals import NO, YES, begun, details, pays, said
 
 # ---- several have to approve
 
@@ -225,3 +239,91 @@ def test_a_child_is_started_once_it_is_approved(world: World) -> None:
     assert world.store.list_children(parent_run_id=run_id) == []
     assert world.resume(spec, run_id, YES, actor_id="ann").output == {"x": 1}
     assert len(world.store.list_children(parent_run_id=run_id)) == 1
+
+
+def test_a_transactional_effect_may_be_approved(world: World) -> None:
+    if Capability.TRANSACTIONAL not in world.store.capabilities:
+        pytest.skip("the store does not promise 'transactional'")
+
+    def insert(run: Any, effect: Any, *, step: Any) -> EffectOutcome:
+        step.transaction.execute("CREATE TABLE IF NOT EXISTS mine (n INTEGER)")
+        step.transaction.execute("INSERT INTO mine VALUES (?)", (effect.payload["sum"],))
+        return EffectOutcome.completed({"rows": 1})
+
+    spec = pays(delivery="transactional")
+    world.make(effect_handlers={"pay": insert})
+    run_id = world.start(spec)
+    assert world.tick(spec, run_id).status is RunStatus.WAITING
+    state = world.resume(spec, run_id, YES, actor_id="ann")
+    assert state.output == {"paid": {"rows": 1}}
+
+
+class OwnKeys(DefaultEffectPolicy):
+    def idempotency_key(self, *, run: Any, node_id: str, effect: Any) -> str:
+        return f"pay-{effect.payload['sum']}"
+
+
+def test_a_key_of_ones_own_that_recurs_needs_no_second_approval(world: World) -> None:
+    effect = Effect("pay", {"sum": 7}, "paid", approval=Approval())
+    spec = WorkflowSpec(
+        "w",
+        "a",
+        {
+            "a": lambda run, ctx: StepPlan("a", effect, "again"),
+            "again": lambda run, ctx: StepPlan("again", effect, "b"),
+            "b": lambda run, ctx: StepPlan("b", complete_output={"paid": run.vars["paid"]}),
+        },
+    )
+    counter = Counter()
+    world.make(effect_handlers={"pay": counter}, effect_policy=OwnKeys())
+    run_id = world.start(spec)
+    world.tick(spec, run_id)
+    assert counter.performed == []
+    state = world.resume(spec, run_id, YES, actor_id="ann")
+    assert state.output == {"paid": {"n": 1}}
+    assert len(counter.performed) == 1
+    assert world.kinds(run_id).count("recalled") == 1
+
+
+def test_an_unknown_outcome_of_an_approved_effect_is_resolved_as_any(world: World) -> None:
+    class Died(BaseException):
+        pass
+
+    def dies_first(n: int) -> EffectOutcome:
+        if n == 1:
+            raise Died
+        return EffectOutcome.completed({"n": n})
+
+    spec, run_id, counter = begun(world, answer=dies_first, delivery="at_most_once")
+    with pytest.raises(Died):
+        world.resume(spec, run_id, YES, actor_id="ann")
+    state = world.tick(spec, run_id)
+    assert state.status is RunStatus.WAITING
+    with pytest.raises(NeedsResolve):  # a grant is no word on what became of it
+        world.resume(spec, run_id, YES, actor_id="ann")
+    world.runtime.resolve(run_id, outcome="retry")
+    assert world.tick(spec, run_id).output == {"paid": {"n": 2}}
+    assert len(said(world, run_id, "granted")) == 1
+    assert len(counter.performed) == 2
+
+
+def test_of_many_who_answer_at_the_same_time_one_wins(world: World) -> None:
+    spec, run_id, counter = begun(world)
+    ready = threading.Barrier(8)
+
+    def answer(number: int) -> str:
+        ready.wait(10)
+        try:
+            world.runtime.resume(
+                workflow=spec, run_id=run_id, wait_key=None, payload=YES, actor_id=f"actor-{number}"
+            )
+        except (RevisionConflict, NotWaiting, RunBusy) as refused:
+            return type(refused).__name__
+        return "won"
+
+    with ThreadPoolExecutor(8) as threads:
+        ends = list(threads.map(answer, range(8)))
+    assert ends.count("won") == 1, ends
+    assert len(counter.performed) == 1
+    assert len(said(world, run_id, "granted")) == 1
+    assert world.runtime.get_state(run_id).status is RunStatus.COMPLETED
