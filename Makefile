@@ -15,6 +15,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp-$(PY_VERSION)
 PYTEST := $(BIN)/python -m pytest
 
+# A program written for this package's api, which tests run as it is. It asks for more of its own
+# dependencies than the tests need.
+AGENT := abstractagent==0.2.0
+
 # More arguments for demo, test, faults, bench and docs: make test ARGS="-k mailbox"
 ARGS ?=
 
@@ -30,6 +34,7 @@ $(STAMP): pyproject.toml
 		exit 1; }
 	@[ -e $@ ] || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(AGENT)
 	@touch $@
 
 setup: $(STAMP)  ## make .venv with the package (editable) and everything the checks need

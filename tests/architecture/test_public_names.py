@@ -29,6 +29,11 @@ ARTIFACTS = (
 )
 SCHEDULER = "WorkflowRegistry Scheduler SchedulerStats ScheduledRuntime create_scheduled_runtime"
 
+FACTORIES = (
+    "create_local_runtime create_remote_runtime create_hybrid_runtime create_local_file_runtime "
+    "create_remote_file_runtime"
+)
+
 NAMES: dict[str, str] = {
     "": (
         "Effect EffectType RunState RunStatus StepPlan WaitReason WaitState WorkflowSpec Runtime "
@@ -59,6 +64,22 @@ NAMES: dict[str, str] = {
     "identity": "ActorFingerprint",
     "identity.fingerprint": "ActorFingerprint",
     "integrations": "",
+    "integrations.abstractcore": (
+        "AbstractCoreLLMClient LocalAbstractCoreLLMClient RemoteAbstractCoreLLMClient ToolExecutor "
+        "AbstractCoreToolExecutor MappingToolExecutor PassthroughToolExecutor RuntimeConfig "
+        f"build_effect_handlers {FACTORIES}"
+    ),
+    "integrations.abstractcore.effect_handlers": (
+        "build_effect_handlers make_llm_call_handler make_tool_calls_handler"
+    ),
+    "integrations.abstractcore.factory": FACTORIES,
+    "integrations.abstractcore.llm_client": (
+        "AbstractCoreLLMClient LocalAbstractCoreLLMClient RemoteAbstractCoreLLMClient"
+    ),
+    "integrations.abstractcore.tool_executor": (
+        "ToolExecutor AbstractCoreToolExecutor MappingToolExecutor PassthroughToolExecutor"
+    ),
+    "integrations.abstractcore.logging": "get_logger",
 }
 
 

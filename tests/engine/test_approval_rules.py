@@ -199,3 +199,31 @@ def test_a_scheduled_runtime_takes_the_answer_of_an_actor() -> None:
         run_id=run_id, wait_key=state.waiting.wait_key, payload=YES, actor_id="ann"
     )
     assert after.status is RunStatus.COMPLETED
+
+
+@pytest.mark.parametrize("approval", [None, Approval()])
+def test_one_of_several_effects_at_once_is_not_performed_without_approval(
+    world: World, approval: Approval | None
+) -> None:
+    """They cannot wait for one: it fails by name, whether it asks itself or a rule does."""
+    counter = Counter()
+    rules = () if approval else (Rule("ask", "pay"),)
+    world.make(effect_handlers={"pay": counter, "look": Counter()}, approvals=rules)
+    effects = [Effect("look", {}, "seen"), Effect("pay", {"sum": 7}, "paid", approval=approval)]
+    spec = WorkflowSpec(
+        "w",
+        "a",
+        {
+            "a": lambda run, ctx: StepPlan("a", effects=effects, next_node="b"),
+            "b": lambda run, ctx: StepPlan("b", complete_output={}),
+        },
+    )
+    state = world.run(spec)
+    assert state.status is RunStatus.FAILED
+    assert "plan it alone" in str(state.error)
+    assert counter.performed == []
+    world.make(
+        effect_handlers={"pay": counter, "look": Counter()}, approvals=(Rule("deny", "pay"),)
+    )
+    assert "Denied" in str(world.run(spec).error)
+    assert counter.performed == []

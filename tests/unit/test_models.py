@@ -99,7 +99,17 @@ def test_an_effect_types_name_is_plain_text() -> None:
         ),
         (
             StepPlan,
-            {"node_id": REQUIRED, "effect": None, "next_node": None, "complete_output": None},
+            {
+                "node_id": REQUIRED,
+                "effect": None,
+                "next_node": None,
+                "complete_output": None,
+                "effects": None,
+                "join": "all",
+                "limit": None,
+                "failures": 0,
+                "into": None,
+            },
         ),
         (
             WaitState,

@@ -57,7 +57,8 @@ class OpenStep:
     `salt` is that of the payload's commitment. `unknown` says why nobody knows whether the last
     attempt was performed; `progress` is what its handler last told of itself, `first_at` when the
     first attempt of a step that is bounded in all began. `approval` says what was asked and said of
-    it (core.machine.approval): at attempt 0 it has not begun.
+    it (core.machine.approval): at attempt 0 it waits for that. `begun`: a crash may have cut it
+    short.
     """
 
     step_id: str
@@ -77,6 +78,7 @@ class OpenStep:
     first_at: str | None = None
     approval: dict[str, Any] | None = None
     branch: str = MAIN
+    begun: bool = True
 
     def to_dict(self, *, payload: bool = True) -> dict[str, Any]:
         """Its JSON form; without `payload` for stores that find it in the STARTED record."""
@@ -109,6 +111,8 @@ class OpenStep:
             data["approval"] = self.approval
         if self.branch != MAIN:
             data["branch"] = self.branch
+        if not self.begun:
+            data["begun"] = False
         return data
 
     @classmethod
@@ -127,6 +131,7 @@ class OpenWait:
     opened: int
     key: str | None = None
     child: str | None = None
+    wait: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _OPEN_WAIT if getattr(self, name) is not None}
@@ -136,6 +141,33 @@ class OpenWait:
         return cls(**{name: data[name] for name in _OPEN_WAIT if name in data})
 
 
+@value
+class Join:
+    """What became of a plan's branches so far: so many, of which `need` must be completed.
+
+    `borne` failures do not fail the run. At `into` in vars stand {"results", "errors"} by branch.
+    """
+
+    node_id: str
+    visit: int
+    next_node: str
+    total: int
+    need: int
+    borne: int = 0
+    limit: int | None = None
+    into: str | None = None
+    completed: int = 0
+    failed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _JOIN if getattr(self, name) is not None}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Join:
+        return cls(**{name: data[name] for name in _JOIN if name in data})
+
+
+_JOIN = tuple(f.name for f in fields(Join))
 _OPEN_STEP = tuple(f.name for f in fields(OpenStep))
 _OPEN_WAIT = tuple(f.name for f in fields(OpenWait))
 
@@ -175,6 +207,7 @@ class Checkpoint:
     digest     of the public fields, for stores a host writes to directly
     queued_at  schedulers move the run from then on, though nothing else wakes it
     terms      under which the run moves
+    join       what became of the branches of the open plan so far
     committed  the last commit, where saves of a host that no commit took up have taken revisions
     """
 
@@ -194,6 +227,7 @@ class Checkpoint:
     digest: str | None = field(default=None, compare=False)
     queued_at: str | None = None
     terms: Terms = field(default_factory=lambda: NO_TERMS)
+    join: Join | None = None
     committed: int | None = field(default=None, compare=False)
 
     @property
@@ -214,6 +248,11 @@ class Checkpoint:
         if until is not None:
             until = normal(until, what="waiting.until")
             earliest = until if earliest is None else min(earliest, until)
+        if self.join is not None:
+            for wait in self.waits.values():
+                at = None if wait.wait is None else wait.wait.get("until")
+                if at is not None and (earliest is None or at < earliest):
+                    earliest = at
         for step in self.open_steps.values():
             at = step.wake_at
             if at is not None and (earliest is None or at < earliest):
@@ -253,6 +292,8 @@ class Checkpoint:
             data["linked"] = self.linked
         if self.terms is not NO_TERMS and self.terms != NO_TERMS:
             data["terms"] = self.terms.to_dict()
+        if self.join is not None:
+            data["join"] = self.join.to_dict()
         return data
 
     @classmethod
@@ -285,6 +326,7 @@ class Checkpoint:
             digest=data.get("digest"),
             queued_at=data.get("queued_at"),
             terms=NO_TERMS if not data.get("terms") else Terms.from_dict(data["terms"]),
+            join=None if data.get("join") is None else Join.from_dict(data["join"]),
             committed=data.get("committed"),
         )
 

@@ -5,6 +5,7 @@ Shapes and field order are the public API; how a run may move is `core.machine`'
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -99,12 +100,24 @@ class Effect:
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What a node wants next: an effect, a next node, or the run's output."""
+    """What a node wants next: an effect, a next node, or the run's output.
+
+    `effects`: several at once, each a branch with records, key, retry and delivery class of its
+    own; `limit` of them at a time. The run goes to `next_node` when the `join` fires, once: "all"
+    completed (but for `failures` that are borne), "any" one of them, or so many. At the dotted
+    `into` stands then {"results": [in order, None where none came], "errors": {branch: text},
+    "cancelled": [branch]}.
+    """
 
     node_id: str
     effect: Effect | None = None
     next_node: str | None = None
     complete_output: dict[str, Any] | None = None
+    effects: Sequence[Effect] | None = None
+    join: str | int = "all"
+    limit: int | None = None
+    failures: int = 0
+    into: str | None = None
 
 
 @dataclass

@@ -19,11 +19,11 @@ from abstractruntime.core.commit import Commit
 from abstractruntime.core.machine import ends
 from abstractruntime.core.machine.assemble import assemble
 from abstractruntime.core.machine.draft import Draft
-from abstractruntime.core.machine.plan import Finish, Goto, Planned, check
+from abstractruntime.core.machine.plan import Fanout, Finish, Goto, Planned, check
 from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import RunState, RunStatus
 from abstractruntime.core.spec import WorkflowSpec
-from abstractruntime.engine import children, mail, perform, recalls, settle
+from abstractruntime.engine import children, mail, parallel, perform, recalls, settle
 from abstractruntime.engine.liveness import is_live
 from abstractruntime.engine.load import load_draft
 from abstractruntime.engine.requests import Flow, Read, Transact
@@ -145,7 +145,10 @@ class Mover:
                 return (yield from self.stop())
             if draft.terms is not NO_TERMS and self._held_by_terms():
                 return (yield from self.stop())
-            if draft.open_steps:
+            if draft.join is not None:
+                if not (yield from parallel.go_on(self)):
+                    return (yield from self.stop())
+            elif draft.open_steps:
                 if not (yield from perform.perform_open(self, draft.open_steps[MAIN])):
                     return (yield from self.stop())
             elif self.calls >= self.max_steps:
@@ -239,6 +242,8 @@ class Mover:
             return
         if type(checked) is Planned:
             yield from self._step(checked)
+        elif type(checked) is Fanout:
+            yield from parallel.begin(self, checked)
         elif type(checked) is Goto:
             yield from self._go(checked.next_node)
         elif type(checked) is Finish:

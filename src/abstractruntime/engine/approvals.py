@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from abstractruntime.core.approval import FAIL, Approval, ruled
+from abstractruntime.core.approval import FAIL, Approval, Rule, ruled
 from abstractruntime.core.canonical import chain_form, encode
 from abstractruntime.core.checkpoint import OpenStep
 from abstractruntime.core.identifiers import checked
@@ -48,26 +48,16 @@ def holds(mover: Mover, planned: Planned, key: str, decision: Decision) -> bool:
     A rule that denies comes before all else, then what the effect says itself, then a rule that
     asks. What only waits or asks a person is under no rule.
     """
-    own = (planned.options or {}).get("approval")
-    if own is None and not mover.settings.approvals:
-        return False
-    waits = isinstance(decision, EffectOutcome)
-    if isinstance(decision, EffectOutcome) and (own is None or decision.status == "failed"):
-        return False
-    rule = None if waits else ruled(mover.settings.approvals, planned.effect)
-    if rule is not None and rule.action == "deny":
+    own, rule = _wanted(mover, planned, decision)
+    if own is None:
+        if rule is None:
+            return False
         from abstractruntime.engine.perform import intend
 
-        denied = EffectOutcome.failed(f"Denied by the approval rule '{rule.text}'")
-        apply(mover, Done(intend(mover, planned, key), denied, final=True))
+        apply(mover, Done(intend(mover, planned, key), _denied(rule), final=True))
         return True
-    if own is not None:
-        rule = None
-    elif rule is not None and rule.action == "ask":
-        own = rule.approval.to_dict()
+    if rule is not None:
         planned = replace(planned, options={**(planned.options or {}), "approval": own})
-    else:
-        return False
     settings = mover.settings
     try:
         _refuse_unless_sound(mover, Approval.of(own))
@@ -83,6 +73,40 @@ def holds(mover: Mover, planned: Planned, key: str, decision: Decision) -> bool:
     except InvalidInput as error:
         mover.fail_node(error)
     return True
+
+
+def bars(mover: Mover, planned: Planned, decision: Decision) -> EffectOutcome | None:
+    """Why one of several effects of a plan is not performed; None: nothing keeps it from that."""
+    own, rule = _wanted(mover, planned, decision)
+    if own is not None:
+        return EffectOutcome.failed(
+            "An effect that has to be approved cannot be one of several at once: plan it alone"
+        )
+    return None if rule is None else _denied(rule)
+
+
+def _wanted(
+    mover: Mover, planned: Planned, decision: Decision
+) -> tuple[Mapping[str, Any] | None, Rule | None]:
+    """(The approval that is needed, the rule that says so); without an approval a rule denies."""
+    own = (planned.options or {}).get("approval")
+    rules = mover.settings.approvals
+    if own is None and not rules:
+        return None, None
+    if isinstance(decision, EffectOutcome):
+        return (None if decision.status == "failed" else own), None
+    rule = ruled(rules, planned.effect)
+    if rule is not None and rule.action == "deny":
+        return None, rule
+    if own is not None:
+        return own, None
+    if rule is not None and rule.action == "ask":
+        return rule.approval.to_dict(), rule
+    return None, None
+
+
+def _denied(rule: Rule) -> EffectOutcome:
+    return EffectOutcome.failed(f"Denied by the approval rule '{rule.text}'")
 
 
 def _refuse_unless_sound(mover: Mover, terms: Approval) -> None:

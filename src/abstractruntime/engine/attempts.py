@@ -13,12 +13,13 @@ from abstractruntime.core.delta import Encoding
 from abstractruntime.core.machine import step
 from abstractruntime.core.machine.assemble import assemble
 from abstractruntime.core.machine.redo import Changed
-from abstractruntime.core.models import RunStatus
-from abstractruntime.core.options import Delivery, Options, options_from
+from abstractruntime.core.models import RunState, RunStatus
+from abstractruntime.core.options import DEFAULT, Delivery, Options, options_from
 from abstractruntime.core.times import plus, seconds_between
+from abstractruntime.core.values import value
 from abstractruntime.engine.effects import Perform, Raised, attempt
 from abstractruntime.engine.outcome import EffectOutcome, Heartbeats, StepContext
-from abstractruntime.engine.requests import NEXT, Abandon, Flow, NextEvent, Transact
+from abstractruntime.engine.requests import NEXT, Abandon, Flow, Forget, NextEvent, Spawn, Transact
 from abstractruntime.engine.settle import Done, apply, keep_evidence, late_keeper
 from abstractruntime.errors import InvalidInput
 
@@ -57,6 +58,10 @@ def attempts(mover: Mover, open_step: OpenStep, perform: Perform, text: bytes) -
             done = yield from _performed(mover, open_step, perform, text, options)
         delay = apply(mover, done)
         if delay is None:
+            if options is DEFAULT:
+                return True
+            if done.runs_on:
+                yield Forget(open_step.branch)
             return (yield from _over(mover, options))
         open_step = mover.draft.open_steps[open_step.branch]
         if delay > 0 or done.runs_on:
@@ -87,31 +92,76 @@ def _performed(
     mover: Mover, open_step: OpenStep, perform: Perform, text: bytes, options: Options
 ) -> Flow[Done]:
     """One attempt, to its outcome or the end of its time."""
-    held = mover.draft
-    run = held.run
+    if options is not DEFAULT and options.timed:
+        lent, begun = lend(mover, open_step, perform, text, options)
+        yield begun
+        said, runs_on = yield from _bounded(mover, open_step, perform, options, lent.beats)
+        return returned(mover, lent, said, runs_on=runs_on)
+    draft = mover.draft
+    run, before = draft.run, draft.encoding
     context = _context(mover, open_step, options) if perform.wants_step else None
+    branch = open_step.branch
+    yield attempt(perform, run, open_step.effect, text, open_step.next_node, context, branch)
+    _, said = yield NEXT
+    outcome, again = _absorbed(draft, perform, said)
+    vars = None if draft.encoding is before else Changed(before, draft.encoding)
     beats = None if context is None else context.heartbeats
-    runs_on = False
-    if not options.timed:
-        yield attempt(perform, run, open_step.effect, text, open_step.next_node, context)
-        _, said = yield NEXT
-    else:
-        # It may be committed beside, and outlive its time: what it does to vars is its own.
-        run = replace(run, vars=Encoding.parse(held.encoding.text())[1])
-        begun = attempt(perform, run, open_step.effect, text, open_step.next_node, context)
-        yield replace(begun, late=late_keeper(mover, open_step))
-        said, runs_on = yield from _bounded(mover, open_step, perform, options, beats)
-        if not runs_on:
-            held.run.vars = run.vars
-    before = held.encoding
-    outcome, again = _told(said) if runs_on else _absorbed(held, perform, said)
-    vars = None if held.encoding is before else Changed(before, held.encoding)
     progress = beats.last if beats is not None and beats.count else None
-    done = Done(open_step, outcome, again, False, vars, runs_on, progress)
-    if mover.draft is not held and vars is not None:
-        # The run was edited while the attempt ran: what the handler did to vars is done there too.
-        vars.apply_to(mover.draft.run.vars)
-        mover.draft.absorb()
+    done = Done(open_step, outcome, again, False, vars, False, progress)
+    mover.pending.append(done)
+    return done
+
+
+@value
+class Lent:
+    """A running attempt that others are committed beside, or that may outlive its time: what it
+    does to vars is its own until it is over."""
+
+    step: OpenStep
+    perform: Perform
+    options: Options
+    run: RunState
+    encoding: Encoding
+    beats: Heartbeats | None
+
+
+def lend(
+    mover: Mover, open_step: OpenStep, perform: Perform, text: bytes, options: Options
+) -> tuple[Lent, Spawn]:
+    """An attempt with a run of its own, and the request to begin it."""
+    draft = mover.draft
+    run = draft.run
+    if perform.touches_vars:
+        run = replace(run, vars=Encoding.parse(draft.encoding.text())[1])
+    context = _context(mover, open_step, options) if perform.wants_step else None
+    branch = open_step.branch
+    begun = attempt(perform, run, open_step.effect, text, open_step.next_node, context, branch)
+    beats = None if context is None else context.heartbeats
+    lent = Lent(open_step, perform, options, run, draft.encoding, beats)
+    return lent, replace(begun, late=late_keeper(mover, open_step))
+
+
+def returned(mover: Mover, lent: Lent, said: Any, *, runs_on: bool = False) -> Done:
+    """The outcome of a lent attempt, pending; what its handler did to vars is done to the run's."""
+    outcome, again = _told(said)
+    vars = None
+    if lent.perform.touches_vars and outcome.status in ("completed", "waiting"):
+        try:
+            after, _, delta = lent.encoding.step(lent.run.vars)
+        except InvalidInput as error:
+            text = f"Effect handler left vars that cannot be stored: {error.message}"
+            outcome, again = EffectOutcome.failed(text), Raised(text, retry=False)
+        else:
+            vars = None if delta is None else Changed(lent.encoding, after)
+    if vars is not None:
+        draft = mover.draft
+        if not draft.absorbed:
+            draft.absorb()
+        vars.apply_to(draft.run.vars)
+        draft.absorb()
+    beats = lent.beats
+    progress = beats.last if beats is not None and beats.count else None
+    done = Done(lent.step, outcome, again, False, vars, runs_on, progress)
     mover.pending.append(done)
     return done
 
@@ -130,7 +180,7 @@ def _bounded(
 
     Heartbeats are recorded while it runs; one that stays out is looked for once per interval.
     """
-    left, why = _time_left(mover, open_step, options)
+    left, why = time_left(mover, open_step, options)
     interval = options.heartbeat_s or math.inf
     seen = 0
     while True:
@@ -156,7 +206,8 @@ def _bounded(
     return Raised(f"Effect attempt was given up: {why}", kinds=("TimeoutError",)), runs_on
 
 
-def _time_left(mover: Mover, open_step: OpenStep, options: Options) -> tuple[float, str]:
+def time_left(mover: Mover, open_step: OpenStep, options: Options) -> tuple[float, str]:
+    """Seconds the attempt that begins now may take, and what to say when they are over."""
     left, why = math.inf, ""
     if options.timeout_s is not None:
         left, why = options.timeout_s, f"it took longer than {options.timeout_s:g} s"
@@ -217,6 +268,14 @@ def _heard_late(mover: Mover, open_step: OpenStep, delay: float) -> Flow[bool]:
 # -- inside a transaction of the store
 
 
+def once_in_transaction(mover: Mover, open_step: OpenStep, perform: Perform) -> Flow[None]:
+    """One attempt of a transactional branch; a failed one is settled, not yet committed."""
+    options = options_from(open_step.effect)
+    said = yield from _transacted(mover, open_step, perform, options)
+    if said is not None:
+        apply(mover, Done(open_step, *_told(said)))
+
+
 def _transacted(
     mover: Mover, open_step: OpenStep, perform: Perform, options: Options
 ) -> Flow[EffectOutcome | Raised | None]:
@@ -229,7 +288,9 @@ def _transacted(
     def work(transaction: Transaction) -> Commit | None:
         run, draft = mover.run, mover.draft
         context = _context(mover, open_step, options, transaction)
-        begun = attempt(perform, run, open_step.effect, payload, open_step.next_node, context)
+        begun = attempt(
+            perform, run, open_step.effect, payload, open_step.next_node, context, open_step.branch
+        )
         found = begun.make()
         if transaction.late:
             found = Raised(
@@ -259,7 +320,7 @@ def _context(
 ) -> StepContext:
     deadline = None
     if options.timed:
-        left, _ = _time_left(mover, open_step, options)
+        left, _ = time_left(mover, open_step, options)
         deadline = None if left == math.inf else plus(mover.at, max(left, 0.0))
     return StepContext(
         mover.run.run_id,

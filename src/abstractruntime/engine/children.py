@@ -67,6 +67,51 @@ def begin(
     apply(mover, Done(open_step, said, final=True))
 
 
+def begin_branch(
+    mover: Mover, planned: Planned, key: str, decision: StartChild, branch: str
+) -> Flow[None]:
+    """Start the child of a branch, in the parent's commit; a sync one is driven later."""
+    from abstractruntime.engine import perform
+
+    draft = mover.draft
+    run = draft.run
+    if decision.wait and mover.depth >= MAX_NESTED:
+        said = EffectOutcome.failed(f"Subworkflows nest deeper than {MAX_NESTED}")
+        open_step = perform.intend(mover, planned, key, branch=branch)
+        apply(mover, Done(open_step, said, final=True))
+        return
+    child_id = child_id_of(run.run_id, draft.generation, run.current_node, draft.visit(), branch)
+    spec = _spec(mover.settings, decision.workflow_id)
+    known = yield Read(lambda store: store.load(child_id))
+    child = child_id if decision.wait else None
+    open_step = perform.intend(mover, planned, key, child=child, branch=branch)
+    if known is None:
+        draft.creates.append(_creation(mover, child_id, spec, decision))
+    if not decision.wait:
+        said = EffectOutcome.completed({"sub_run_id": child_id, "async": True})
+        apply(mover, Done(open_step, said, final=True))
+
+
+def unblock_branches(mover: Mover) -> Flow[bool]:
+    """Move what waits in branches on: timers that are due, children that have ended."""
+    draft, settings = mover.draft, mover.settings
+    moved = False
+    for branch, opened in list(draft.waits.items()):
+        said = opened.wait or {}
+        until = said.get("until")
+        if until is not None and normal(until) <= normal(mover.now()):
+            wait.fire(draft, now=mover.at, line_id=settings.new_id(), branch=branch)
+            moved = True
+        elif opened.child is not None:
+            child = yield from _drive(mover, opened.child)
+            if child.status in ENDED:
+                name = opened.key or wait_key_of(opened.child)
+                message = yield from _message(mover, name, child)
+                wait.child_ended(draft, branch, message, now=mover.now(), line_id=settings.new_id())
+                moved = True
+    return moved
+
+
 def drive_open(mover: Mover, open_step: OpenStep) -> Flow[None]:
     """Drive the sync child of an open step; the step completes, fails or waits with it."""
 
@@ -99,6 +144,8 @@ def unblock(mover: Mover) -> Flow[bool]:
     waiting = draft.run.waiting
     if waiting is None:
         return False
+    if draft.join is not None:
+        return (yield from unblock_branches(mover))
     now = mover.now()
     if waiting.until is not None and normal(waiting.until) <= normal(now):
         asked = approval.asked(draft)
@@ -207,7 +254,13 @@ def _message(mover: Mover, name: str, child: RunState) -> Flow[Message]:
     if found:
         mover.draft.consumed.extend(message.message_id for message in found[:-1])
         return found[-1]
-    payload = {"sub_run_id": child.run_id, "status": child.status.value, "output": child.output}
+    payload = {
+        "sub_run_id": child.run_id,
+        "workflow_id": child.workflow_id,
+        "status": child.status.value,
+        "output": child.output,
+        "error": child.error,
+    }
     return Message(f"{child.run_id}:end", run_id, name, payload, child.updated_at, child.run_id)
 
 

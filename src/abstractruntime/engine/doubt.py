@@ -23,7 +23,7 @@ def reconcile(mover: Mover, open_step: OpenStep, decision: Decision) -> Flow[boo
     declared = decision.declared if isinstance(decision, Perform) else None
     why = CUT_SHORT
     if declared is not None and declared.reconcile is not None:
-        yield reconciliation(declared.reconcile, intent_of(mover, open_step))
+        yield reconciliation(declared.reconcile, intent_of(mover, open_step), open_step.branch)
         _, answer = yield NEXT
         if isinstance(answer, EffectOutcome):
             said = answer

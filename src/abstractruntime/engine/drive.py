@@ -49,7 +49,7 @@ def drive(flow: Flow[T], store: Store) -> T:
                 elif kind is Transact:
                     store.transact(request.work, seconds=request.seconds)
                 else:
-                    attempts.abandon(request.branch)
+                    attempts.drop(request)
             except BaseException as error:
                 failure = error
     finally:
@@ -98,7 +98,7 @@ async def adrive(flow: Flow[T], store: Store, executor: Executor | None = None) 
                 elif kind is Transact:
                     await attempts.in_thread(_transaction(store, request))
                 else:
-                    attempts.abandon(request.branch)
+                    attempts.drop(request)
             except BaseException as error:
                 failure = error
     finally:

@@ -31,6 +31,7 @@ class StepFacts:
     result_key: str | None
     next_node: str | None
     now: str
+    branch: str = MAIN
 
 
 @value
@@ -194,7 +195,7 @@ def _raised(error: Exception) -> Raised:
     return Raised(text, kinds=kinds, unknown=isinstance(error, OutcomeUnknown))
 
 
-def reconciliation(reconcile: Callable[..., Any], intent: Intent) -> Spawn:
+def reconciliation(reconcile: Callable[..., Any], intent: Intent, branch: str = MAIN) -> Spawn:
     """The request to ask a handler what became of a step; its answer is an EffectOutcome, None, or
     the text of what it raised."""
     if inspect.iscoroutinefunction(reconcile):
@@ -205,7 +206,7 @@ def reconciliation(reconcile: Callable[..., Any], intent: Intent) -> Spawn:
             except Exception as error:
                 return f"{type(error).__name__}: {error}"
 
-        return Spawn(MAIN, ask_later, True)
+        return Spawn(branch, ask_later, True)
 
     def ask() -> Any:
         try:
@@ -213,7 +214,7 @@ def reconciliation(reconcile: Callable[..., Any], intent: Intent) -> Spawn:
         except Exception as error:
             return f"{type(error).__name__}: {error}"
 
-    return Spawn(MAIN, ask, False)
+    return Spawn(branch, ask, False)
 
 
 def _reconciled(said: Any) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from abstractruntime.core.canonical import encode, key_form
-from abstractruntime.core.checkpoint import OpenStep
+from abstractruntime.core.checkpoint import MAIN, OpenStep
 from abstractruntime.core.identifiers import checked
 from abstractruntime.core.machine import step
 from abstractruntime.core.machine.plan import Planned
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from abstractruntime.engine.advance import Mover
 
 
-def step_key(mover: Mover, planned: Planned) -> str:
+def step_key(mover: Mover, planned: Planned, branch: str = MAIN) -> str:
     """The idempotency key of the step about to begin; InvalidIdentifier for a bad own key."""
     draft, settings = mover.draft, mover.settings
     run = draft.run
@@ -37,6 +37,7 @@ def step_key(mover: Mover, planned: Planned) -> str:
         node_id=run.current_node,
         effect=planned,
         visit=draft.visit(),
+        branch=branch,
         generation=draft.generation,
         payload_form=_key_form(planned),
     )
@@ -56,9 +57,8 @@ def begin(mover: Mover, planned: Planned, key: str, granted: OpenStep | None = N
     One that needs an approval only asks for it; `granted` is that step when it has it.
     """
     decision = decide(mover, planned.type, planned.payload, planned.result_key, planned.next_node)
-    if type(decision) is Perform and decision.declared is not None:
-        said = {**decision.declared.options, **(planned.options or {})}
-        planned = replace(planned, options=said or None)
+    if type(decision) is Perform:
+        planned = with_declared(planned, decision)
     if (
         (planned.options or mover.settings.approvals)
         and granted is None
@@ -70,7 +70,7 @@ def begin(mover: Mover, planned: Planned, key: str, granted: OpenStep | None = N
         return
     if type(decision) is Perform:
         open_step = intend(mover, planned, key, granted=granted)
-        refused = attempts.refusal(mover, open_step, decision)
+        refused = attempts.refusal(mover, open_step, decision) if planned.options else None
         if refused is None:
             yield from mover.commit(mover.me)
             yield from attempts.attempts(mover, open_step, decision, planned.text)
@@ -82,6 +82,14 @@ def begin(mover: Mover, planned: Planned, key: str, granted: OpenStep | None = N
         apply(mover, Done(open_step, decision, final=True))
 
 
+def with_declared(planned: Planned, perform: Perform) -> Planned:
+    """The plan with what the function or handler says of itself, where the effect says nothing."""
+    if perform.declared is None:
+        return planned
+    said = {**perform.declared.options, **(planned.options or {})}
+    return replace(planned, options=said or None)
+
+
 def intend(
     mover: Mover,
     planned: Planned,
@@ -89,6 +97,8 @@ def intend(
     *,
     child: str | None = None,
     granted: OpenStep | None = None,
+    branch: str = MAIN,
+    begun: bool = True,
 ) -> OpenStep:
     """The STARTED record and open step of a new step, in the draft."""
     if granted is not None:
@@ -99,7 +109,7 @@ def intend(
         if "total_timeout_s" in planned.options:
             first_at = mover.at
         # A step that must not be begun twice is synced before it begins, at either durability.
-        if planned.options.get("delivery") == Delivery.AT_MOST_ONCE.value:
+        if begun and planned.options.get("delivery") == Delivery.AT_MOST_ONCE.value:
             mover.draft.urgent = True
     return step.intend(
         mover.draft,
@@ -111,6 +121,8 @@ def intend(
         own_key=settings.own_keys,
         child=child,
         first_at=first_at,
+        branch=branch,
+        begun=begun,
     )
 
 
@@ -120,10 +132,12 @@ def decide(
     payload: dict[str, Any],
     result_key: str | None,
     next_node: str | None,
+    branch: str = MAIN,
 ) -> Decision:
     """What the effect comes to, by its handler or built-in."""
     settings = mover.settings
-    facts = StepFacts(mover.draft.run, mover.spec, payload, result_key, next_node, mover.now())
+    run, now = mover.draft.run, mover.now()
+    facts = StepFacts(run, mover.spec, payload, result_key, next_node, now, branch)
     return settings.effects.decide(kind, facts)
 
 

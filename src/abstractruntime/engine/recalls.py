@@ -3,9 +3,11 @@ keys. A step found is not performed again: its recorded outcome is taken."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from abstractruntime.core.checkpoint import MAIN
 from abstractruntime.core.machine import step
 from abstractruntime.core.machine.plan import Planned, effect_digest
 from abstractruntime.core.records import holding
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Recorded:
-    """Step records by (generation, node, visit), and the highest visit of each node."""
+    """Step records by (generation, node, visit, branch), and the highest visit of each node."""
 
-    steps: dict[tuple[int, str, int], list[dict[str, Any]]] = field(default_factory=dict)
+    steps: dict[tuple[int, str, int, str], list[dict[str, Any]]] = field(default_factory=dict)
     visits: dict[str, int] = field(default_factory=dict)
 
     def add(self, record: dict[str, Any]) -> None:
@@ -30,7 +32,7 @@ class Recorded:
         node = record["node_id"]
         self.visits[node] = max(visit, self.visits.get(node, 0))
         if record.get("effect") is not None:
-            identity = (record.get("generation") or 1, node, visit)
+            identity = (record.get("generation") or 1, node, visit, record.get("branch") or MAIN)
             self.steps.setdefault(identity, []).append(record)
 
 
@@ -39,7 +41,7 @@ def recall(mover: Mover, planned: Planned) -> Flow[bool]:
     draft = mover.draft
     recorded = yield from _recorded(mover)
     node_id = draft.run.current_node
-    found = recorded.steps.get((draft.generation, node_id, draft.visit()))
+    found = recorded.steps.get((draft.generation, node_id, draft.visit(), MAIN))
     if found is None:
         _leave(mover, recorded)
         return False
@@ -51,6 +53,44 @@ def recall(mover: Mover, planned: Planned) -> Flow[bool]:
     if before != now or last["status"] == "waiting":
         _new_visit(mover, recorded, before, now)
     return False
+
+
+@dataclass(slots=True)
+class Branches:
+    """What the ledger knows of the branches of the plan at hand."""
+
+    completed: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def take(self, mover: Mover, planned: Planned, branch: str) -> bool:
+        """Take the recorded outcome of a branch; False: it has to be performed."""
+        record = self.completed.get(branch)
+        if record is None:
+            return False
+        step.recall(
+            mover.draft, planned, record, now=mover.now(), ids=mover.settings.new_id, branch=branch
+        )
+        return True
+
+
+def branches(mover: Mover, plans: Sequence[Planned]) -> Flow[Branches]:
+    """The recorded outcomes of branches; a plan with another effect is a visit of its own."""
+    draft = mover.draft
+    recorded = yield from _recorded(mover)
+    identity = (draft.generation, draft.run.current_node, draft.visit())
+    known = Branches()
+    for number, planned in enumerate(plans):
+        found = recorded.steps.get((*identity, str(number)))
+        if found is None:
+            continue
+        before, now = effect_digest(found[-1]["effect"]), effect_digest(planned.effect)
+        if before != now:
+            _new_visit(mover, recorded, before, now)
+            return Branches()
+        if found[-1]["status"] == "completed":
+            known.completed[str(number)] = found[-1]
+    if not known.completed:
+        _leave(mover, recorded)
+    return known
 
 
 def _leave(mover: Mover, recorded: Recorded) -> None:

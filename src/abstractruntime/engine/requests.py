@@ -49,6 +49,14 @@ class Abandon:
 
 
 @value
+class Forget:
+    """Cancel the attempt of a branch if it can be, and hear of it no more: an outcome that comes
+    all the same is kept by the spawn's `late`."""
+
+    branch: str
+
+
+@value
 class Transact:
     """Call `work(transaction)` inside a transaction of the store, nothing else in it.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from abstractruntime.engine.requests import Spawn
+from abstractruntime.engine.requests import Abandon, Forget, Spawn
 from abstractruntime.storage.base import Store
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Threads:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._spawned: list[Spawn] = []
-        self._running = 0
+        self._running: dict[int, Spawn] = {}
         self._ended: SimpleQueue[tuple[Spawn, Any]] | None = None
         self._tasks: dict[str, Future[Any]] = {}
         self._lock = threading.Lock()
@@ -62,21 +62,31 @@ class Threads:
             if seconds is not None and seconds > 0:
                 time.sleep(seconds)
             return None
-        try:
-            begun, said = self._ended.get(timeout=seconds)
-        except Empty:
-            return None
-        self._running -= 1
-        self._tasks.pop(begun.branch, None)
-        if isinstance(said, Broken):
-            raise said.error
-        return begun.branch, said
+        while True:
+            try:
+                begun, said = self._ended.get(timeout=seconds)
+            except Empty:
+                return None
+            if self._running.pop(id(begun), None) is None:
+                keep_late(self._store, begun, said)
+                continue
+            self._tasks.pop(begun.branch, None)
+            if isinstance(said, Broken):
+                raise said.error
+            return begun.branch, said
 
-    def abandon(self, branch: str) -> None:
-        """Cancel what can be cancelled; its end is heard of all the same."""
+    def drop(self, request: Abandon | Forget) -> None:
+        """Cancel what can be cancelled, and hear of its end or not, as asked."""
+        branch = request.branch
         task = self._tasks.get(branch)
         if task is not None:
             task.cancel()
+        if type(request) is Forget:
+            self._tasks.pop(branch, None)
+            with self._lock:
+                for key, spawn in list(self._running.items()):
+                    if spawn.branch == branch:
+                        del self._running[key]
 
     def close(self) -> None:
         """The flow is over: it hears of nothing that still runs, or that it did not ask for."""
@@ -92,7 +102,7 @@ class Threads:
     def _start(self, spawn: Spawn) -> None:
         if self._ended is None:
             self._ended = SimpleQueue()
-        self._running += 1
+        self._running[id(spawn)] = spawn
         if not spawn.awaits:
             name = f"abstractruntime-step-{spawn.branch or 'main'}"
             threading.Thread(target=self._run, args=(spawn,), name=name, daemon=True).start()
@@ -112,7 +122,7 @@ class Threads:
 
     def _end(self, spawn: Spawn, said: Any) -> None:
         with self._lock:
-            if not self._closed:
+            if not self._closed and id(spawn) in self._running:
                 assert self._ended is not None
                 self._ended.put((spawn, said))
                 return
@@ -143,7 +153,8 @@ class Tasks:
         self._executor = executor
         self._spawned: list[Spawn] = []
         self._running: dict[asyncio.Future[Any], Spawn] = {}
-        self._made: dict[str, tuple[Spawn, Any]] = {}
+        self._made: dict[int, tuple[Spawn, Any]] = {}
+        self._forgotten: dict[int, Spawn] = {}
         self._lock = threading.Lock()
         self._closed = False
         self.cancelled: BaseException | None = None
@@ -207,25 +218,39 @@ class Tasks:
             if not done:
                 return None
             task = next(task for task in self._running if task in done)
-            branch = self._running.pop(task).branch
-            self._made.pop(branch, None)
-            return branch, None if task.cancelled() else task.result()
+            spawn = self._running.pop(task)
+            self._made.pop(id(spawn), None)
+            return spawn.branch, None if task.cancelled() else task.result()
 
     def _run(self, spawn: Spawn) -> Any:
         """Make a sync attempt in its thread; one that nobody waits for any more is kept."""
         said = spawn.make()
         with self._lock:
-            closed = self._closed
-            self._made[spawn.branch] = (spawn, said)
-        if closed:
+            unheard = self._closed or id(spawn) in self._forgotten
+            self._made[id(spawn)] = (spawn, said)
+        if unheard:
             keep_late(self._store, spawn, said)
         return said
 
-    def abandon(self, branch: str) -> None:
-        """Cancel what can be cancelled; its end is heard of all the same."""
-        for task, spawn in self._running.items():
-            if spawn.branch == branch and spawn.awaits:
+    def drop(self, request: Abandon | Forget) -> None:
+        """Cancel what can be cancelled, and hear of its end or not, as asked."""
+        for task, spawn in list(self._running.items()):
+            if spawn.branch != request.branch:
+                continue
+            if spawn.awaits:
                 task.cancel()
+            if type(request) is Forget:
+                del self._running[task]
+                with self._lock:
+                    self._forgotten[id(spawn)] = spawn
+                    made = self._made.pop(id(spawn), None)
+                if made is not None:
+                    self._keep(*made)
+
+    def _keep(self, spawn: Spawn, said: Any) -> None:
+        # A write, which the loop must not wait for.
+        args = (self._store, spawn, said)
+        threading.Thread(target=keep_late, args=args, name="abstractruntime-late").start()
 
     def close(self) -> None:
         """The flow is over: what awaits is cancelled, a thread's outcome is kept when it comes."""
@@ -237,10 +262,8 @@ class Tasks:
         with self._lock:
             self._closed = True
             unheard = list(self._made.values())
-        for spawn, said in unheard:
-            # A write, which the loop must not wait for.
-            args = (self._store, spawn, said)
-            threading.Thread(target=keep_late, args=args, name="abstractruntime-late").start()
+        for made in unheard:
+            self._keep(*made)
 
 
 def keep_late(store: Store, spawn: Spawn, said: Any) -> None:

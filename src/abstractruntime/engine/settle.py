@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from abstractruntime.core.canonical import chain_form, exact
-from abstractruntime.core.checkpoint import OpenStep
+from abstractruntime.core.checkpoint import MAIN, OpenStep
 from abstractruntime.core.commit import Evidence
-from abstractruntime.core.machine import ends, pause, step
+from abstractruntime.core.machine import ends, join, pause, step
 from abstractruntime.core.machine.redo import Changed
 from abstractruntime.core.models import Effect, wait_to_dict
 from abstractruntime.core.options import Delivery, Options, options_from
@@ -132,6 +132,9 @@ def _give_up(mover: Mover, open_step: OpenStep, options: Options, error: str, no
     if exhausted == "pause":
         step.fail_attempt(draft, open_step, error, now=now, next_at=now)
         pause.pause(draft, reason=text, cause="exhausted", now=now, line_id=settings.new_id())
+    elif open_step.branch != MAIN:
+        step.fail_attempt(draft, open_step, error, now=now, next_at=None)
+        join.fail(draft, open_step.branch, error)
     elif exhausted == "fail" or exhausted not in mover.spec.nodes:
         step.fail_attempt(draft, open_step, error, now=now, next_at=None)
         ends.fail(draft, text, now=now, line_id=settings.new_id())

@@ -87,8 +87,8 @@ def _open_step(
         return None
     if last["status"] not in ("started", "failed") and not asked:
         return None
-    if last["node_id"] != run.current_node:
-        return None
+    if last["node_id"] != run.current_node or last.get("branch"):
+        return None  # of several effects at once no record tells the plan
     failed = last["status"] == "failed"
     effect = last["effect"]
     then: Record = next(

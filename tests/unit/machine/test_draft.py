@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from abstractruntime.core.canonical import decode
-from abstractruntime.core.checkpoint import MAIN, Checkpoint, Terms
+from abstractruntime.core.checkpoint import MAIN, Checkpoint, Join, Terms
 from abstractruntime.core.commit import Commit, Entry, Evidence, Message
 from abstractruntime.core.head import head_of
 from abstractruntime.core.machine.draft import Draft
@@ -48,6 +48,7 @@ FULL = Checkpoint(
     evidence=3,
     digest="running|a|00",
     queued_at=LATER,
+    join=Join("a", 2, "b", total=3, need=1),
     terms=Terms(paused={"at": LATER, "cause": "asked"}, deadline=LATER),
 )
 

@@ -39,6 +39,7 @@ class Draft:
         "evidence",
         "generation",
         "head",
+        "join",
         "lines",
         "linked",
         "moves",
@@ -81,6 +82,7 @@ class Draft:
         self.digest = at.digest
         self.queued_at = at.queued_at
         self.terms = at.terms
+        self.join = at.join
         self.absorbed = True
         self.clear()
 
@@ -226,6 +228,7 @@ class Draft:
 
     def close_all(self) -> None:
         """No step and no wait is open any more."""
+        self.join = None
         self.open_steps = {}
         self.waits = {}
         self.queued_at = None
@@ -250,6 +253,7 @@ class Draft:
             self.digest,
             self.queued_at,
             self.terms,
+            self.join,
         )
 
 

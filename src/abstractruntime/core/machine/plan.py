@@ -15,6 +15,11 @@ from abstractruntime.errors import InvalidPlan
 MAY_STAY = frozenset({"wait_event", "ask_user", "start_subworkflow"})
 """Effects that may omit the next node: the run then enters the same node again."""
 
+MAX_BRANCHES = 10_000
+"""Effects that one plan may ask for at once."""
+
+_NEEDS: dict[str | int, int] = {"all": 0, "any": 1}
+
 ENDS = ("fail", "pause")
 """What Retry.on_exhausted may say beside the name of a node."""
 
@@ -44,6 +49,18 @@ class Planned:
 
 
 @value
+class Fanout:
+    """Several effects at once; `need` of them must complete, 0: all but `borne` failures."""
+
+    branches: tuple[Planned, ...]
+    next_node: str
+    need: int
+    borne: int
+    limit: int | None
+    into: str | None
+
+
+@value
 class Goto:
     """No effect: go to the next node."""
 
@@ -66,19 +83,48 @@ def effect_digest(effect: Mapping[str, Any]) -> str:
 
 def check(
     plan: StepPlan, *, node_id: str, knows: Callable[[str], bool], workflow_id: str
-) -> Planned | Goto | Finish:
-    """The plan as one of three things to do. Raises InvalidPlan, NotJson, LimitExceeded."""
+) -> Planned | Fanout | Goto | Finish:
+    """The plan as one of four things to do. Raises InvalidPlan, NotJson, LimitExceeded."""
     if not isinstance(plan, StepPlan):
         raise InvalidPlan(f"Node '{node_id}' returned {type(plan).__name__}, not a StepPlan")
     if plan.complete_output is not None:
         text, output = exact(plan.complete_output, path="$.complete_output")
         return Finish(output, text)
     effect = plan.effect
+    if plan.effects is not None:
+        return _fanout(plan, node_id, knows, workflow_id)
     if effect is None:
         if not plan.next_node:
             raise InvalidPlan(f"Node '{node_id}' returned no effect and no next_node")
         return Goto(_known(plan.next_node, knows, workflow_id))
     return _planned(effect, plan.next_node, node_id, knows, workflow_id)
+
+
+def _fanout(plan: StepPlan, node_id: str, knows: Callable[[str], bool], workflow_id: str) -> Fanout:
+    if plan.effect is not None:
+        raise InvalidPlan(f"Node '{node_id}' planned one effect and several")
+    effects = list(plan.effects or ())
+    if not effects or len(effects) > MAX_BRANCHES:
+        count = len(effects)
+        raise InvalidPlan(f"Node '{node_id}' planned {count} effects, not 1 to {MAX_BRANCHES}")
+    if not plan.next_node:
+        raise InvalidPlan(f"Node '{node_id}' planned several effects but did not specify next_node")
+    next_node = _known(plan.next_node, knows, workflow_id)
+    branches = tuple(_planned(each, next_node, node_id, knows, workflow_id) for each in effects)
+    for each in branches:
+        exhausted = ((each.options or {}).get("retry") or {}).get("on_exhausted", "fail")
+        if exhausted not in ENDS:
+            raise InvalidPlan(f"Node '{node_id}': a branch cannot go to node '{exhausted}'")
+    need: Any = _NEEDS.get(plan.join, plan.join)
+    if type(need) is not int or need < (plan.join != "all") or need > len(branches):
+        raise InvalidPlan(
+            f"Node '{node_id}': join is 'all', 'any' or 1 to {len(branches)}, not {plan.join!r}"
+        )
+    for name, found, least in (("limit", plan.limit, 1), ("failures", plan.failures, 0)):
+        if found is not None and (type(found) is not int or found < least):
+            raise InvalidPlan(f"Node '{node_id}': {name} cannot be {found!r}")
+    into = plain(plan.into) if plan.into else None
+    return Fanout(branches, next_node, need, plan.failures, plan.limit, into)
 
 
 def _planned(

@@ -11,7 +11,7 @@ from abstractruntime.core.canonical import MAX_DEPTH, encode, exact
 from abstractruntime.core.checkpoint import MAIN, OpenStep
 from abstractruntime.core.commit import Loaded
 from abstractruntime.core.delta import MAX_VARS_BYTES, Encoding
-from abstractruntime.core.machine import ends, pause, step, wait
+from abstractruntime.core.machine import ends, join, pause, step, wait
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.models import RunState, RunStatus, wait_from_dict
 
@@ -37,6 +37,9 @@ def redo(run: RunState, records: Iterable[Mapping[str, Any]]) -> RunState:
         revision = max(revision, int(record.get("revision") or revision + 1))
         if not _redo_one(draft, record):
             break
+    if draft.join is not None:
+        now = str(draft.run.updated_at)
+        join.settle(draft, now=now, ids=lambda: draft.run.run_id)
     draft.absorb()
     draft.driver = None
     if draft.digest is not None and not (moved and found is None):
@@ -141,7 +144,9 @@ def _redo_outcome(draft: Draft, found: OpenStep, record: Mapping[str, Any], now:
             step.exhaust(draft, found, error, record["next_node"], now=now)
             return True
         step.fail_attempt(draft, found, error, now=now, next_at=next_at)
-        if next_at is None:
+        if next_at is None and found.branch != MAIN:
+            join.fail(draft, found.branch, error)
+        elif next_at is None:
             text = f"Effect failed after {found.attempt} attempts: {error}"
             ends.fail(draft, text, now=now, line_id=record["step_id"])
     else:
@@ -150,8 +155,8 @@ def _redo_outcome(draft: Draft, found: OpenStep, record: Mapping[str, Any], now:
 
 
 def _answered(draft: Draft, record: Mapping[str, Any], now: str) -> None:
-    if draft.run.status is RunStatus.WAITING:
-        said = record["result"]
+    said = record["result"]
+    if draft.run.status is RunStatus.WAITING or said.get("branch") in draft.waits:
         wait.answer(
             draft,
             exact(said.get("payload"))[1],
@@ -159,12 +164,21 @@ def _answered(draft: Draft, record: Mapping[str, Any], now: str) -> None:
             line_id=record["step_id"],
             cause=said.get("cause") or "answer",
             wait_key=said.get("wait_key"),
+            branch=said.get("branch") or MAIN,
         )
 
 
 def _cancelled(draft: Draft, record: Mapping[str, Any], now: str) -> None:
     reason = record["result"].get("reason")
     ends.cancel(draft, reason=reason, now=now, line_id=record["step_id"])
+
+
+def _told_by_the_join(draft: Draft, record: Mapping[str, Any], now: str) -> None:
+    """A loser: the join that is redone next cancels it."""
+
+
+def _joined(draft: Draft, record: Mapping[str, Any], now: str) -> None:
+    join.settle(draft, now=now, ids=lambda: record["step_id"])
 
 
 def _resolved(draft: Draft, record: Mapping[str, Any], now: str) -> None:
@@ -193,6 +207,8 @@ def _unpaused(draft: Draft, record: Mapping[str, Any], now: str) -> None:
 _ANSWERS: dict[str, Callable[[Draft, Mapping[str, Any], str], None]] = {
     "resumed": _answered,
     "cancelled": _cancelled,
+    "branch_cancelled": _told_by_the_join,
+    "joined": _joined,
     "resolved": _resolved,
     "paused": _paused,
     "unpaused": _unpaused,

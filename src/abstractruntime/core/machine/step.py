@@ -9,6 +9,7 @@ from abstractruntime.core.canonical import encode, exact
 from abstractruntime.core.checkpoint import MAIN, OpenStep, OpenWait
 from abstractruntime.core.commit import Entry
 from abstractruntime.core.identifiers import checked
+from abstractruntime.core.machine import join
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.machine.plan import Planned
 from abstractruntime.core.machine.table import Move
@@ -38,6 +39,8 @@ def intend(
     attempt: int = 1,
     child: str | None = None,
     first_at: str | None = None,
+    branch: str = MAIN,
+    begun: bool = True,
 ) -> OpenStep:
     """Write down what is about to be performed: a STARTED record and the open step."""
     step = OpenStep(
@@ -53,6 +56,8 @@ def intend(
         child=child,
         salt=salt,
         first_at=first_at,
+        branch=branch,
+        begun=begun,
     )
     draft.open_steps = {**draft.open_steps, step.branch: step}
     draft.queued_at = None
@@ -87,7 +92,10 @@ def complete(draft: Draft, step: OpenStep, result: Any, *, now: str) -> None:
     record["result"] = result
     _line(draft, step, record, result=text)
     close(draft, step)
-    draft.enter(step.next_node or step.node_id)
+    if step.branch == MAIN:
+        draft.enter(step.next_node or step.node_id)
+    else:
+        join.complete(draft, step.branch, text)
 
 
 def wait(draft: Draft, step: OpenStep, waiting: WaitState, *, now: str) -> None:
@@ -103,6 +111,10 @@ def wait(draft: Draft, step: OpenStep, waiting: WaitState, *, now: str) -> None:
     record["result"] = data
     _line(draft, step, record, result=text)
     close(draft, step)
+    if step.branch != MAIN:
+        opened = _open_wait(draft, step, waiting.wait_key)
+        join.open_wait(draft, step, opened, wait_from_dict(data["wait"]))
+        return
     draft.run.waiting = wait_from_dict(data["wait"])
     draft.waits = {
         **draft.waits,
@@ -153,6 +165,14 @@ def progress(draft: Draft, step: OpenStep, details: Any, *, now: str, line_id: s
     return step
 
 
+def set_out(draft: Draft, step: OpenStep, *, now: str, line_id: str) -> OpenStep:
+    """A step whose intent waited for its turn begins: from here on a crash may cut it short."""
+    step = replace(step, begun=True, started_at=now)
+    draft.open_steps = {**draft.open_steps, step.branch: step}
+    draft.note("set_out", line_id=line_id, now=now, begun_step=step.step_id, branch=step.branch)
+    return step
+
+
 def doubt(draft: Draft, step: OpenStep, why: str, *, now: str) -> None:
     """Nobody knows whether the last attempt was performed: the run waits for somebody's word."""
     step = replace(step, unknown=why, wake_at=None)
@@ -176,23 +196,31 @@ def doubt(draft: Draft, step: OpenStep, why: str, *, now: str) -> None:
     text, record["result"] = exact({"wait": data, "unknown": why}, path="$.waiting")
     _line(draft, step, record, result=text)
     draft.open_steps = {**draft.open_steps, step.branch: step}
+    if step.branch != MAIN:
+        opened = _open_wait(draft, step, waiting.wait_key)
+        join.open_wait(draft, step, opened, wait_from_dict(record["result"]["wait"]))
+        return
     draft.run.waiting = wait_from_dict(record["result"]["wait"])
     draft.waits = {**draft.waits, step.branch: _open_wait(draft, step, waiting.wait_key)}
     draft.become(Move.WAIT)
 
 
-def believe(draft: Draft) -> OpenStep:
+def believe(draft: Draft, step_id: str | None = None) -> OpenStep:
     """The word on the open unknown step has come: its wait is over. NotWaiting: none is open."""
-    step = draft.open_steps.get(MAIN)
-    if draft.run.status is not RunStatus.WAITING or step is None or step.unknown is None:
+    unknown = [step for step in draft.open_steps.values() if step.unknown is not None]
+    step = next((s for s in unknown if step_id is None or s.step_id == step_id), None)
+    if step is None or (draft.join is None and draft.run.status is not RunStatus.WAITING):
         raise NotWaiting(
             f"Run '{draft.run.run_id}' has no step whose outcome is unknown",
             run_id=draft.run.run_id,
             status=draft.run.status.value,
         )
-    draft.become(Move.ANSWER)
-    draft.run.waiting = None
-    draft.waits = {branch: wait for branch, wait in draft.waits.items() if branch != MAIN}
+    if step.branch == MAIN:
+        draft.become(Move.ANSWER)
+        draft.run.waiting = None
+        draft.waits = {branch: wait for branch, wait in draft.waits.items() if branch != MAIN}
+    else:
+        join.wake(draft, step.branch)
     step = replace(step, unknown=None)
     draft.open_steps = {**draft.open_steps, step.branch: step}
     return step
@@ -209,13 +237,29 @@ def shown(effect: dict[str, Any]) -> dict[str, Any]:
     return effect if len(encode(effect["payload"])) <= MOST_SHOWN else bare(effect)
 
 
-def recall(draft: Draft, planned: Planned, recorded: dict[str, Any], *, now: str, ids: Any) -> None:
+def recall(
+    draft: Draft,
+    planned: Planned,
+    recorded: dict[str, Any],
+    *,
+    now: str,
+    ids: Any,
+    branch: str = MAIN,
+) -> None:
     """A rewound step finds its recorded outcome: it is taken, nothing is performed."""
     result = recorded.get("result")
-    if planned.result_key and result is not None:
+    text = None
+    if result is not None:
         text, _ = exact(result, path="$.result")
-        draft.set_result(planned.result_key, text)
-    draft.note("recalled", line_id=ids(), now=now, visit=draft.visit(), step_id=recorded["step_id"])
+        if planned.result_key:
+            draft.set_result(planned.result_key, text)
+    draft.note(
+        "recalled", line_id=ids(), now=now, visit=draft.visit(), step_id=recorded["step_id"],
+        branch=branch or None,
+    )  # fmt: skip
+    if branch != MAIN:
+        join.complete(draft, branch, text)
+        return
     draft.enter(planned.next_node or draft.run.current_node)
 
 

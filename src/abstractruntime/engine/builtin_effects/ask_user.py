@@ -3,6 +3,7 @@ timeout_node?, resume_to_node?}."""
 
 from __future__ import annotations
 
+from abstractruntime.core.checkpoint import MAIN
 from abstractruntime.core.models import WaitReason, WaitState
 from abstractruntime.engine.answer_schemas import compiled
 from abstractruntime.engine.builtin_effects.time_limits import limit_of
@@ -33,11 +34,10 @@ def ask_user(facts: StepFacts) -> EffectOutcome:
         except InvalidInput as error:
             return EffectOutcome.failed(f"ask_user payload.answer_schema: {error.message}")
         details = {**details, "answer_schema": schema}
-    run = facts.run
     return EffectOutcome.waiting(
         WaitState(
             reason=WaitReason.USER,
-            wait_key=payload.get("wait_key") or f"user:{run.run_id}:{run.current_node}",
+            wait_key=payload.get("wait_key") or _default_key(facts),
             until=until,
             resume_to_node=payload.get("resume_to_node") or facts.next_node,
             result_key=facts.result_key,
@@ -47,3 +47,8 @@ def ask_user(facts: StepFacts) -> EffectOutcome:
             details=details or None,
         )
     )
+
+
+def _default_key(facts: StepFacts) -> str:
+    key = f"user:{facts.run.run_id}:{facts.run.current_node}"
+    return key if facts.branch == MAIN else f"{key}:{facts.branch}"

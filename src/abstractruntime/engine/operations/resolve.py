@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from abstractruntime.core.machine import ends, step
+from abstractruntime.core.checkpoint import MAIN
+from abstractruntime.core.machine import ends, join, step
 from abstractruntime.core.machine.draft import Draft
-from abstractruntime.core.models import RunState
+from abstractruntime.core.models import RunState, RunStatus
 from abstractruntime.engine.operations.change import change
 from abstractruntime.engine.outcome import EffectOutcome
 from abstractruntime.engine.requests import Flow
@@ -21,6 +22,7 @@ def resolve(
     outcome: EffectOutcome | str,
     actor_id: str | None,
     reason: str | None,
+    step_id: str | None = None,
 ) -> Flow[RunState]:
     """The run, RUNNING after the step, at it again, or FAILED. Durable at either level.
 
@@ -30,7 +32,7 @@ def resolve(
     word, result, error = _said(outcome)
 
     def edit(draft: Draft) -> bool:
-        open_step = step.believe(draft)
+        open_step = step.believe(draft, step_id)
         now = settings.now()
         draft.note(
             "resolved",
@@ -48,8 +50,13 @@ def resolve(
         else:
             step.fail_attempt(draft, open_step, error, now=now, next_at=None)
             text = f"Effect failed after {open_step.attempt} attempts: {error}"
-            ends.fail(draft, text, now=now, line_id=settings.new_id())
-        if word == "completed":
+            if open_step.branch == MAIN:
+                ends.fail(draft, text, now=now, line_id=settings.new_id())
+            else:
+                join.fail(draft, open_step.branch, error)
+        if draft.join is not None:
+            join.settle(draft, now=now, ids=settings.new_id)
+        if draft.run.status is RunStatus.RUNNING:
             # Whoever waited for the word goes on by a clock's hand, as after a timer.
             draft.queued_at = now
         draft.urgent = True

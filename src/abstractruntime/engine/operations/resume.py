@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from abstractruntime.core.checkpoint import Driver
+from abstractruntime.core.checkpoint import MAIN, Driver
 from abstractruntime.core.commit import Message
-from abstractruntime.core.machine import approval, wait
+from abstractruntime.core.machine import approval, join, wait
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.models import RunState, RunStatus, WaitReason
 from abstractruntime.core.spec import WorkflowSpec
@@ -59,6 +59,9 @@ def answer(settings: Settings, me: Driver | None, said: Answer) -> Flow[Draft]:
                 draft.driver = me
                 draft.queued_at = settings.now() if me is None else None
             return True
+        branch = MAIN
+        if draft.join is not None:
+            branch = join.find(draft, wait_key=said.wait_key, wait_id=said.wait_id)
         waiting = draft.run.waiting
         refuse_unless_valid(waiting, said.payload)
         if waiting is not None and waiting.reason is WaitReason.SUBWORKFLOW:
@@ -74,7 +77,10 @@ def answer(settings: Settings, me: Driver | None, said: Answer) -> Flow[Draft]:
             line_id=settings.new_id(),
             actor_id=said.actor_id,
             wait_key=said.wait_key,
+            branch=branch,
         )
+        if draft.join is not None:
+            join.turn(draft, now=settings.now(), ids=settings.new_id)
         draft.driver = me
         return True
 

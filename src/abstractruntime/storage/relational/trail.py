@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from abstractruntime.core import times
+from abstractruntime.core.checkpoint import NO_TERMS
 from abstractruntime.core.models import RunState
 from abstractruntime.core.values import value
 from abstractruntime.storage.relational.database import Row
@@ -71,7 +72,8 @@ def listed_of(run: RunState) -> tuple[Any, ...]:
             until = times.normal(until, what="waiting.until")
     if status not in LIVE:
         return (status, reason, key, until, None, 0)
-    if until is not None or kernel.queued_at is not None or kernel.open_steps:
+    usual = kernel.terms is NO_TERMS and kernel.join is None
+    if not usual or until is not None or kernel.queued_at is not None or kernel.open_steps:
         wake_at = kernel.wake_at(until)
     return (status, reason, key, until, wake_at, 0 if kernel.driver is None else 1)
 
