@@ -3,7 +3,14 @@
 import time
 from datetime import UTC, datetime, timedelta
 
-from abstractruntime import Runtime, WorkflowRegistry, open_store
+from abstractruntime import (
+    Approval,
+    Effect,
+    Runtime,
+    StepPlan,
+    WorkflowRegistry,
+    open_store,
+)
 from abstractruntime.authoring import (
     Workflow,
     ask_user,
@@ -116,8 +123,35 @@ def _left(run):
     return run.vars["n"] < run.vars.get("times", 3)
 
 
+buy = Workflow("buy")
+
+
+@buy.node
+def order(run):
+    return StepPlan(
+        "order",
+        Effect(
+            "call",
+            {"function": "pay", "arguments": {"sum": run.vars.get("sum", 7)}},
+            "paid",
+            approval=Approval(by=("ann", "bob"), quorum=run.vars.get("quorum", 1)),
+        ),
+        "bought",
+    )
+
+
+@buy.node
+def bought(run):
+    return complete({"paid": run.vars["paid"]})
+
+
+@buy.function
+def pay(sum):
+    return sum
+
+
 programs = WorkflowRegistry()
-for each in (greet, deploy, nap, broken, parent, adder):
+for each in (greet, deploy, nap, broken, parent, adder, buy):
     programs.register(each)
 
 

@@ -95,6 +95,7 @@ def test_an_effect_types_name_is_plain_text() -> None:
                 "total_timeout_s": None,
                 "heartbeat_s": None,
                 "undo": None,
+                "approval": None,
             },
         ),
         (

@@ -13,6 +13,7 @@ import click
 from abstractruntime.cli import console
 from abstractruntime.cli.commands import (
     answers,
+    approvals,
     graphs,
     health,
     looks,
@@ -127,6 +128,7 @@ for made in (
     *pauses.COMMANDS,
     *looks.COMMANDS,
     *answers.COMMANDS,
+    *approvals.COMMANDS,
     *mail.COMMANDS,
     *health.COMMANDS,
     *graphs.COMMANDS,

@@ -56,7 +56,9 @@ class OpenStep:
     attempts, when `attempt` is the one that is due then. `child` names a sync child it drives,
     `salt` is that of the payload's commitment. `unknown` says why nobody knows whether the last
     attempt was performed; `progress` is what its handler last told of itself, `first_at` when the
-    first attempt of a step that is bounded in all began. `begun`: a crash may have cut it short.
+    first attempt of a step that is bounded in all began. `approval` says what was asked and said of
+    it (core.machine.approval): at attempt 0 it waits for that. `begun`: a crash may have cut it
+    short.
     """
 
     step_id: str
@@ -74,6 +76,7 @@ class OpenStep:
     unknown: str | None = None
     progress: Any = None
     first_at: str | None = None
+    approval: dict[str, Any] | None = None
     branch: str = MAIN
     begun: bool = True
 
@@ -109,6 +112,8 @@ class OpenStep:
             data["progress"] = self.progress
         if self.first_at is not None:
             data["first_at"] = self.first_at
+        if self.approval is not None:
+            data["approval"] = self.approval
         if self.branch != MAIN:
             data["branch"] = self.branch
         if not self.begun:

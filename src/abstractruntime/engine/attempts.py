@@ -82,7 +82,8 @@ def attempts(mover: Mover, open_step: OpenStep, perform: Perform, text: bytes) -
 def _over(mover: Mover, options: Options) -> Flow[bool]:
     """The step is over: an outcome that must not ride with what comes next is committed alone."""
     running = mover.run.status is RunStatus.RUNNING
-    if options.delivery is not Delivery.AT_LEAST_ONCE and running and mover.draft.dirty:
+    alone = options.delivery is not Delivery.AT_LEAST_ONCE or options.approval is not None
+    if alone and running and mover.draft.dirty:
         yield from mover.commit(mover.me)
     return True
 

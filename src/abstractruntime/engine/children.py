@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from abstractruntime.core.checkpoint import MAIN, NO_TERMS, Checkpoint, Driver, OpenStep, Terms
 from abstractruntime.core.commit import Commit, Loaded, Message
-from abstractruntime.core.machine import ends, wait
+from abstractruntime.core.machine import approval, ends, wait
 from abstractruntime.core.machine.assemble import assemble
 from abstractruntime.core.machine.edit import draft_of_new
 from abstractruntime.core.machine.plan import Planned
@@ -36,7 +36,13 @@ def child_id_of(run_id: str, generation: int, node_id: str, visit: int, branch: 
     return str(uuid.uuid5(NAMESPACE, identity))
 
 
-def begin(mover: Mover, planned: Planned, key: str, decision: StartChild) -> Flow[None]:
+def begin(
+    mover: Mover,
+    planned: Planned,
+    key: str,
+    decision: StartChild,
+    granted: OpenStep | None = None,
+) -> Flow[None]:
     """Start the child in the parent's commit; a sync one is driven at once."""
     from abstractruntime.engine import perform
 
@@ -44,13 +50,14 @@ def begin(mover: Mover, planned: Planned, key: str, decision: StartChild) -> Flo
     run = draft.run
     refused = _refused(mover, decision)
     if refused is not None:
-        open_step = perform.intend(mover, planned, key)
+        open_step = perform.intend(mover, planned, key, granted=granted)
         apply(mover, Done(open_step, refused, final=True))
         return
     child_id = child_id_of(run.run_id, draft.generation, run.current_node, draft.visit())
     spec = _spec(mover.settings, decision.workflow_id)
     known = yield Read(lambda store: store.load(child_id))
-    open_step = perform.intend(mover, planned, key, child=child_id if decision.wait else None)
+    awaited = child_id if decision.wait else None
+    open_step = perform.intend(mover, planned, key, child=awaited, granted=granted)
     _note_closing(mover, decision)
     if known is None:
         draft.creates.append(_creation(mover, child_id, spec, decision))
@@ -160,6 +167,9 @@ def unblock(mover: Mover) -> Flow[bool]:
         return (yield from unblock_branches(mover))
     now = mover.now()
     if waiting.until is not None and normal(waiting.until) <= normal(now):
+        asked = approval.asked(draft)
+        if asked is not None:
+            return approval.fall_due(draft, asked, now=normal(now), ids=mover.settings.new_id)
         wait.fire(draft, now=now, line_id=mover.settings.new_id())
         return True
     if waiting.reason is not WaitReason.SUBWORKFLOW:

@@ -13,7 +13,7 @@ from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import RunStatus
 from abstractruntime.core.options import Delivery
 from abstractruntime.core.policy import step_key
-from abstractruntime.engine import attempts, perform
+from abstractruntime.engine import approvals, attempts, perform
 from abstractruntime.engine.effects import Perform
 from abstractruntime.engine.operations.cancel import close_children, close_losers
 from abstractruntime.engine.outcome import EffectOutcome
@@ -113,15 +113,15 @@ def _undo(mover: Mover, entry: dict[str, Any]) -> Flow[bool]:
         branch=branch,
         place=place,
     )
-    refused: EffectOutcome | None
-    if isinstance(decision, Perform):
+    refused = approvals.denies(mover, planned, decision)
+    if refused is None and isinstance(decision, Perform):
         refused = attempts.refusal(mover, open_step, decision)
         if refused is None:
             yield from mover.commit(mover.me)
             return (yield from attempts.attempts(mover, open_step, decision, planned.text))
-    elif isinstance(decision, EffectOutcome):
+    if refused is None and isinstance(decision, EffectOutcome):
         refused = decision
-    else:
+    if refused is None:
         refused = EffectOutcome.failed("An undo cannot be a child run")
     apply(mover, Done(open_step, refused, final=True))
     return True

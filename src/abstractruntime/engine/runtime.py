@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from abstractruntime.core.approval import Rule
 from abstractruntime.core.checkpoint import Driver
 from abstractruntime.core.config import RuntimeConfig
 from abstractruntime.core.machine.seal import sealer_for
@@ -47,7 +48,8 @@ class Runtime(Families, Interventions, MailVerbs):
     """Runs workflows durably on a store.
 
     Give `store` (see open_store) or the api's `run_store` and `ledger_store`. `functions` are what
-    `call` effects may name beside the workflow's own. Everything that returns is durable.
+    `call` effects may name beside the workflow's own, `approvals` rules over effects. Everything
+    that returns is durable.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Runtime(Families, Interventions, MailVerbs):
         store: Store | None = None,
         functions: Mapping[str, Callable[..., Any]] | None = None,
         snapshot_store: SnapshotStore | None = None,
+        approvals: Sequence[Rule] = (),
     ) -> None:
         if store is None:
             if run_store is None or ledger_store is None:
@@ -80,6 +83,7 @@ class Runtime(Families, Interventions, MailVerbs):
         self._snapshot_store = snapshot_store
         self._effect_policy: EffectPolicy = effect_policy or DefaultEffectPolicy()
         self._config = config or RuntimeConfig()
+        self._approvals = tuple(approvals)
         self._hooks = Hooks()
         self._effects = EffectRegistry(
             builtin_effects(lambda: self._workflow_registry, functions or {}), effect_handlers
@@ -330,6 +334,7 @@ class Runtime(Families, Interventions, MailVerbs):
             transactional=Capability.TRANSACTIONAL in self._store.capabilities,
             lists_children=Capability.QUERYABLE in self._store.capabilities,
             is_cancelled=self._is_cancelled,
+            approvals=self._approvals,
         )
 
     def _is_cancelled(self, run_id: str) -> bool:

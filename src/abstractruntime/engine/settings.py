@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from abstractruntime.core.approval import Rule
 from abstractruntime.core.machine.assemble import Sealer
 from abstractruntime.core.policy import EffectPolicy
 from abstractruntime.core.spec import RunContext, WorkflowSource
@@ -33,7 +34,8 @@ class Settings:
     `journals_vars`: what handlers change in vars stands in their records too, for stores that may
     have to redo a commit from its records. `transactional`: the store lets handlers write rows of
     their own with a step. `lists_children`: it can say which children a run has.
-    `is_cancelled` says whether a run is cancelled, or to be.
+    `is_cancelled` says whether a run is cancelled, or to be. `approvals`: rules over effects, of
+    which the first that matches counts.
     """
 
     effects: EffectRegistry
@@ -49,6 +51,7 @@ class Settings:
     transactional: bool
     lists_children: bool = True
     is_cancelled: Callable[[str], bool] | None = None
+    approvals: tuple[Rule, ...] = ()
 
     def now(self) -> str:
         """The runtime's clock."""

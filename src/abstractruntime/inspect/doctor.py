@@ -219,7 +219,7 @@ def _faults(run: RunState) -> Iterator[str]:
     elif run.status is RunStatus.WAITING:
         if run.waiting is None:
             yield "it is waiting and nothing says for what"
-        if at.open_steps:
+        if any(step.unknown is None and step.attempt != 0 for step in at.open_steps.values()):
             yield "it is waiting and has an open step"
     else:
         if run.waiting is not None:

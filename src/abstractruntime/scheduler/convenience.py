@@ -58,7 +58,7 @@ class ScheduledRuntime:
             workflow=self._workflow(run_id), run_id=run_id, max_steps=max_steps
         )
 
-    def respond(self, run_id: str, payload: Any) -> RunState:
+    def respond(self, run_id: str, payload: Any, *, actor_id: str | None = None) -> RunState:
         """Answer whatever the run waits for. Raises NotWaiting (a ValueError)."""
         run = self.runtime.get_state(run_id)
         if run.status is not RunStatus.WAITING or run.waiting is None:
@@ -70,11 +70,16 @@ class ScheduledRuntime:
             run_id=run_id,
             wait_key=run.waiting.wait_key,
             payload=payload,
+            actor_id=actor_id,
         )
 
-    def resume_event(self, *, run_id: str, wait_key: str, payload: Any) -> RunState:
+    def resume_event(
+        self, *, run_id: str, wait_key: str, payload: Any, actor_id: str | None = None
+    ) -> RunState:
         """Answer the wait of that key."""
-        return self.scheduler.resume_event(run_id=run_id, wait_key=wait_key, payload=payload)
+        return self.scheduler.resume_event(
+            run_id=run_id, wait_key=wait_key, payload=payload, actor_id=actor_id
+        )
 
     def get_state(self, run_id: str) -> RunState:
         """The run as last committed."""

@@ -120,7 +120,9 @@ class Scheduler:
 
     # -- by hand
 
-    def resume_event(self, *, run_id: str, wait_key: str, payload: Any) -> RunState:
+    def resume_event(
+        self, *, run_id: str, wait_key: str, payload: Any, actor_id: str | None = None
+    ) -> RunState:
         """Answer a waiting run and move it on. Raises NotWaiting (a ValueError), as `resume`."""
         run = self._runtime.get_state(run_id)
         if run.status is not RunStatus.WAITING:
@@ -129,7 +131,11 @@ class Scheduler:
             )
         workflow = self._registry.get_or_raise(run.workflow_id)
         return self._runtime.resume(
-            workflow=workflow, run_id=run_id, wait_key=wait_key, payload=payload
+            workflow=workflow,
+            run_id=run_id,
+            wait_key=wait_key,
+            payload=payload,
+            actor_id=actor_id,
         )
 
     def find_waiting_runs(

@@ -72,6 +72,12 @@ def with_next(record: Record, checkpoint: Checkpoint) -> Record:
     return with_then(record)  # by it a ledger says that checkpoints were dropped
 
 
+def opens_step(record: Record) -> bool:
+    """Whether the record leaves its step open: an intent, or a question for its approval."""
+    asks = record["status"] == "waiting" and "approval" in (record.get("result") or {})
+    return record["status"] == "started" or asks
+
+
 def kept_checkpoints(records: Iterable[Record]) -> bool:
     """Whether the run store kept checkpoints, as far as a ledger that was written to tells it."""
     begun = [r for r in records if r.get("effect") and r["status"] == "started"]

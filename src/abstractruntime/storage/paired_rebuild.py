@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from abstractruntime.core.checkpoint import MAIN, NO_TERMS, Checkpoint, OpenStep, OpenWait
+from abstractruntime.core.machine.approval import state_from
 from abstractruntime.core.machine.undo import UNDO
 from abstractruntime.core.models import RunState, RunStatus
 from abstractruntime.storage.paired_journal import (
@@ -65,11 +66,17 @@ def _visits(records: Sequence[Record]) -> dict[str, int]:
     """How often each node was entered: as recorded, or the first attempts at it, counted."""
     counted: dict[str, int] = {}
     named: dict[str, int] = {}
+    asked: set[str] = set()
     for record in records:
         node = record["node_id"]
         if isinstance(record.get("visit"), int):
             named[node] = max(record["visit"], named.get(node, 0))
-        elif record.get("effect") and record["status"] == "started" and _attempt(record) == 1:
+        elif record.get("effect") and record["step_id"] not in asked:
+            # A step that had to be approved was entered when that was asked for.
+            if record.get("attempt") == 0:
+                asked.add(record["step_id"])
+            elif record["status"] != "started" or _attempt(record) != 1:
+                continue
             counted[node] = counted.get(node, 0) + 1
     return {**counted, **named}
 
@@ -78,12 +85,16 @@ def _open_step(
     run: RunState, records: Sequence[Record], visits: Mapping[str, int]
 ) -> OpenStep | None:
     """The last step of the current node, when nothing says how it came out."""
-    if run.status is not RunStatus.RUNNING:
-        return None
     steps = [record for record in records if record.get("effect")]
-    if not steps or steps[-1]["status"] not in ("started", "failed"):
+    if not steps:
         return None
     last = steps[-1]
+    approval = state_from(records, last["step_id"])
+    asked = last["status"] == "waiting" and approval is not None
+    if run.status is not RunStatus.RUNNING and not (asked and run.status is RunStatus.WAITING):
+        return None
+    if last["status"] not in ("started", "failed") and not asked:
+        return None
     failed = last["status"] == "failed"
     effect = last["effect"]
     then: Record = next(
@@ -107,11 +118,12 @@ def _open_step(
         opened=_first_revision(records, last["step_id"]),
         next_node=then.get("node"),
         # A run that still runs after a failed attempt has another one due.
-        attempt=_attempt(last) + failed,
+        attempt=0 if asked else _attempt(last) + failed,
         wake_at=(without_then(last).get("next_at") or last.get("ended_at")) if failed else None,
         child=then.get("child"),
         salt=(last.get("salts") or {}).get("payload"),
         branch=branch,
+        approval=approval,
     )
 
 

@@ -143,6 +143,8 @@ def _redo_outcome(draft: Draft, found: OpenStep, record: Mapping[str, Any], now:
         step.complete(draft, found, record.get("result"), now=now)
     elif status == "waiting" and record["result"].get("unknown") is not None:
         step.doubt(draft, found, record["result"]["unknown"], now=now)
+    elif status == "waiting" and record["result"].get("approval") is not None:
+        return False  # nobody heard of the question: it is asked anew
     elif status == "waiting":
         step.wait(draft, found, wait_from_dict(record["result"]["wait"]), now=now)
     elif status == "failed":

@@ -192,7 +192,7 @@ def doubt(draft: Draft, step: OpenStep, why: str, *, now: str) -> None:
         "attempt": step.attempt,
         "key": step.key,
         "started_at": step.started_at,
-        "effect": step.effect if _is_small(step.effect["payload"]) else bare(step.effect),
+        "effect": shown(step.effect),
     }
     waiting = WaitState(
         reason=WaitReason.USER,
@@ -246,8 +246,9 @@ def try_again(draft: Draft, step: OpenStep, *, now: str) -> None:
     draft.open_steps = {**draft.open_steps, step.branch: step}
 
 
-def _is_small(payload: Any) -> bool:
-    return len(encode(payload)) <= MOST_SHOWN
+def shown(effect: dict[str, Any]) -> dict[str, Any]:
+    """A recorded effect as the details of a wait hold it: a large payload is left to the ledger."""
+    return effect if len(encode(effect["payload"])) <= MOST_SHOWN else bare(effect)
 
 
 def recall(
@@ -326,3 +327,7 @@ def _record(draft: Draft, step: OpenStep, status: str, now: str) -> dict[str, An
     if draft.generation != 1:
         record["generation"] = draft.generation
     return record
+
+
+record_of, line_of = _record, _line
+"""For those that write records of a step beside its attempts: approvals."""
