@@ -187,7 +187,7 @@ class Machine(Checks, RuleBasedStateMachine):
     def mend(self, which: int, points: Points) -> None:
         """The host mends what made a run fail, and opens it again."""
         run = self.run_at(which, lambda run: run.status == "failed")
-        if run.status != "failed" or self.forgetful(run):
+        if run.status != "failed":
             return
         self.save(run, None, "mended", True)
 
@@ -211,17 +211,7 @@ class Machine(Checks, RuleBasedStateMachine):
         self.edits += 1
         run = self.run_at(which)
         node = f"n{back % len(run.stages)}"
-        if self.forgetful(run, node):
-            return
         self.save(run, points, "edits", self.edits, node, carries=carries)
-
-    def forgetful(self, run: Run, node: str | None = None) -> bool:
-        """Whether it ended before its steps had caught up with the ledger after a rewind.
-
-        Set running there, or where it never was, it performs recorded steps again: test_known.py.
-        """
-        entered = {visited for visited, _ in run.trail} - {run.noticed}
-        return run.forgot and node not in entered
 
     def save(
         self,

@@ -34,9 +34,7 @@ class Run:
     trail: list[Entry] = field(default_factory=list)
     log: list[tuple[Any, ...]] = field(default_factory=list)
     performed: set[Entry] = field(default_factory=set)
-    again: set[Entry] = field(default_factory=set)
     unheard: bool = False
-    forgot: bool = False
 
 
 class Model:
@@ -138,7 +136,7 @@ class Model:
         run.noticed, run.entered = run.node, False
         visits = [visit for node, visit in run.trail if node == run.node]
         if visits:
-            run.visits, run.rewound, run.forgot = {}, True, False
+            run.visits, run.rewound = {}, True
             for node, visit in run.trail:
                 if (node, visit) == (run.node, visits[-1]):
                     break
@@ -207,8 +205,6 @@ class Model:
     def _perform(self, run: Run, stage: str, effect: Any, after: str, limit: float) -> None:
         node, visit = run.node, run.visits[run.node]
         if stage in PERFORMING:
-            if run.steps.get((node, visit), ("", ""))[1] == "completed":
-                run.again.add((node, visit))
             run.performed.add((node, visit))
             if stage == "note":
                 run.vars.setdefault("notes", []).append(f"{node}:{visit}")
@@ -319,4 +315,3 @@ class Model:
     def _end(self, run: Run, status: str, *, output: Any = None, error: str | None = None) -> None:
         run.status, run.output, run.error, run.wait = status, output, error, None
         run.unheard = run.parent is not None
-        run.forgot = run.rewound

@@ -156,3 +156,17 @@ def test_a_wait_whose_end_was_void_once_is_a_wait_when_the_run_is_rewound(
         rewind(made, run_id)
         made.tick(run_id, program, False)
         assert made.state(run_id).status is RunStatus.WAITING
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "pair", "files", "plain"])
+def test_a_step_older_than_the_last_entry_of_the_rewound_node_is_recalled(
+    kind: str, tmp_path: Path
+) -> None:
+    program = "fresh+loop"  # n0 diverges at each rewind, n1 is visited until it was entered 3, 6, …
+    with world(kind, tmp_path) as made:
+        run_id = made.runtime.start(workflow=made.programs.get(program))
+        made.tick(run_id, program, False, max_steps=3)
+        for _ in range(3):  # the first one leaves n1:2 ahead of what n0's next entry counts
+            rewind(made, run_id)
+            made.tick(run_id, program, False)
+        assert performed(made, run_id) == [1] * 9

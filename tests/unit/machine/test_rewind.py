@@ -71,6 +71,12 @@ def test_the_last_record_of_the_node_says_which_visit_was_the_last() -> None:
     assert rewound(after_a_rewind, "a", 1) == ({"a": 1, "b": 1}, 3)
 
 
+def test_records_that_may_answer_stand_above_the_revision_though_they_are_older() -> None:
+    # b2 is of a way that a rewind left; the run came from a1 to b1 again, and then to c1
+    records = [*TWICE[:3], seen("b", 2, 3), seen("a", 1, 4), seen("b", 1, 4), seen("c", 1, 5)]
+    assert rewound(records, "c", 1) == ({"a": 1, "b": 1, "c": 0}, 2)
+
+
 def test_a_record_without_a_revision_counts_from_the_first() -> None:
     assert rewound([seen("a", 1)], "a", 1) == ({"a": 0}, 0)
 

@@ -130,7 +130,8 @@ def apply_edit(
 def rewound(
     records: Iterable[Mapping[str, Any]], node_id: str, generation: int
 ) -> tuple[dict[str, int], int] | None:
-    """Visit counters as they were when `node_id` was last entered, and the revision before that.
+    """Visit counters as they were when `node_id` was last entered, and the revision above which
+    stands every record of a visit that they do not count.
 
     The counter of `node_id` itself is one less: its next visit is the recorded one. None when the
     ledger knows no visit of it in this generation.
@@ -147,10 +148,12 @@ def rewound(
     counters: dict[str, int] = {}
     for record in lines:
         if record["node_id"] == node_id and record["visit"] == last:
-            counters[node_id] = last - 1
-            return counters, int(record.get("revision") or 1) - 1
+            break
         counters[record["node_id"]] = record["visit"]
-    return None
+    counters[node_id] = last - 1
+    # After an earlier rewind a node counts less than before: its next record may be an old one.
+    ahead = [r for r in lines if r["visit"] > counters.get(r["node_id"], 0)]
+    return counters, min(int(r.get("revision") or 1) for r in ahead) - 1
 
 
 def _jump(draft: Draft, node_id: str, records: Iterable[Mapping[str, Any]]) -> None:
