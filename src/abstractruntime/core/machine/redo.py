@@ -180,7 +180,7 @@ def _joined(draft: Draft, record: Mapping[str, Any], now: str) -> None:
 
 
 def _resolved(draft: Draft, record: Mapping[str, Any], now: str) -> None:
-    found = step.believe(draft)
+    found = step.believe(draft, record["result"].get("resolved_step"))
     if record["result"]["outcome"] == "retry":
         step.try_again(draft, found, now=now)
     draft.queued_at = now
