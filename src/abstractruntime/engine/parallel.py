@@ -144,7 +144,11 @@ class _Branches:
         draft = mover.draft
         if draft.driver is not None and draft.driver.token == mover.me.token:
             return
-        open_steps = [s for s in draft.open_steps.values() if s.begun and s.unknown is None]
+        open_steps = [
+            s
+            for s in draft.open_steps.values()
+            if s.begun and s.unknown is None and s.wake_at is None
+        ]
         if not open_steps:
             return
         draft.note(
@@ -337,6 +341,9 @@ class _Branches:
         wake = self._next_wake()
         if wake is None:
             join.rest(mover.draft)
+            driver = mover.draft.driver
+            if driver is None or driver.token != mover.me.token:
+                yield from mover.commit(None)  # a word from outside, or a dead one, left it running
             return False
         seconds = seconds_between(mover.now(), wake)
         if seconds > 0:

@@ -73,6 +73,7 @@ def retry(draft: Draft, step: OpenStep, *, now: str) -> OpenStep:
     """The intent of the attempt that is due: another STARTED record of the same step."""
     step = replace(step, wake_at=None, started_at=now)
     draft.open_steps = {**draft.open_steps, step.branch: step}
+    draft.queued_at = None
     _line(draft, step, _record(draft, step, "started", now))
     return step
 
