@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from abstractruntime import EffectOutcome
+from abstractruntime.core.checkpoint import OpenWait
 from abstractruntime.core.models import RunState, RunStatus
 from abstractruntime.testing.host import Host
 
@@ -15,10 +17,12 @@ Say = Callable[[dict[str, Any]], EffectOutcome | str]
 
 
 class Answers(Host):
-    """`says` resolves doubts; `surfaced` counts them by key."""
+    """`says` resolves doubts; `surfaced` counts them by key. With an `order` it answers the
+    branches of that place first."""
 
     says: Say
     surfaced: Counter[str]
+    order: list[int] | None = None
 
     def _move(self, run: RunState) -> None:
         checkpoint = run.checkpoint
@@ -45,6 +49,9 @@ class Answers(Host):
         assert run.waiting is not None
         assert run.checkpoint is not None
         assert run.waiting.details is not None
+        if self.order is not None:
+            self._answer_next(run, run.checkpoint.waits, self.order)
+            return
         shown = run.waiting.details["branches"]
         for one in shown:
             details = one.get("details") or {}
@@ -57,15 +64,26 @@ class Answers(Host):
                 self.tick(run)
                 return
             if one["reason"] == "user":
-                self.runtime.resume(
-                    workflow=self._spec(run),
-                    run_id=run.run_id,
-                    wait_key=None,
-                    wait_id=one["wait_id"],
-                    payload=f"to {one['prompt']}",
-                )
+                self._say(run, one["wait_id"], one["prompt"])
                 return
         wake = run.checkpoint.wake_at(run.waiting.until)
         assert wake is not None
         self.clock.forward_to(wake)
         self.tick(run)
+
+    def _answer_next(self, run: RunState, waits: Mapping[str, OpenWait], order: list[int]) -> None:
+        branch = next(str(n) for n in order if str(n) in waits)
+        self._say(run, waits[branch].wait_id, branch)
+
+    def _say(self, run: RunState, wait_id: str, prompt: str) -> None:
+        options: dict[str, Any] = {
+            "workflow": self._spec(run),
+            "run_id": run.run_id,
+            "wait_key": None,
+            "wait_id": wait_id,
+            "payload": f"to {prompt}",
+        }
+        if self.awaiting:
+            asyncio.run(self.runtime.aresume(**options))
+        else:
+            self.runtime.resume(**options)
