@@ -211,3 +211,6 @@ _ANSWERS: dict[str, Callable[[Draft, Mapping[str, Any], str], None]] = {
     "paused": _paused,
     "unpaused": _unpaused,
 }
+
+REDONE = frozenset(_ANSWERS)
+"""The kinds of records, beside those of steps, that are redone; they stand in the ledger then."""
