@@ -261,3 +261,33 @@ def test_any_checkpoint_comes_back_from_its_json(kernel: Checkpoint) -> None:
     assert found == kernel
     assert found.digest == kernel.digest
     assert found.to_dict() == data
+
+
+# ---- many branches
+
+
+def steps_of(*branches: str, attempt: int = 1) -> dict[str, OpenStep]:
+    return {each: replace(STEP, branch=each, attempt=attempt) for each in branches}
+
+
+def head_with(**fields: Any) -> dict[str, Any]:
+    return head_of(run_of({}, checkpoint(**fields)))
+
+
+def test_of_many_branches_only_those_that_differ_are_in_a_change() -> None:
+    before = head_with(open_steps=steps_of("0", "1", "2"))
+    after = head_with(open_steps={**steps_of("1"), **steps_of("2", attempt=2)})
+    change = changed(before, after)
+    said = change["branches"]["open_steps"]
+    assert (list(said["set"]), said["gone"]) == (["2"], ["0"])
+    assert "open_steps" not in change.get("checkpoint", {})
+    assert apply_changed(before, change) == after
+    assert changed(after, after) == {}
+
+
+@pytest.mark.parametrize("left", [(), ("0",), ("0", "1"), ("0", "1", "2")])
+def test_waits_come_and_go_by_branch(left: tuple[str, ...]) -> None:
+    before = head_with(waits=dict.fromkeys(("0", "1"), OPEN_WAIT))
+    after = head_with(waits=dict.fromkeys(left, OPEN_WAIT))
+    assert apply_changed(before, changed(before, after)) == after
+    assert apply_changed(after, changed(after, before)) == before

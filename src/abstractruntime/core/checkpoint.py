@@ -278,8 +278,9 @@ class Checkpoint:
         if self.join is not None:
             for wait in self.waits.values():
                 at = None if wait.wait is None else wait.wait.get("until")
-                if at is not None and (earliest is None or at < earliest):
-                    earliest = at
+                if at is not None:
+                    at = normal(at, what="waiting.until")
+                    earliest = at if earliest is None else min(earliest, at)
         for step in self.open_steps.values():
             at = step.wake_at
             if at is not None and (earliest is None or at < earliest):

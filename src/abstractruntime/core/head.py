@@ -36,20 +36,32 @@ def head_of(run: RunState) -> dict[str, Any]:
     }
 
 
+BRANCHED = ("open_steps", "waits")
+"""The kernel fields that are maps by branch: of many branches few change in one commit."""
+
+
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """What changed between two heads: {"set": {…}, "checkpoint": {…}, "visits": {…}, "gone": […]}.
+    """What changed between two heads: {"set": {…}, "checkpoint": {…}, "visits": {…}, "gone": […],
+    "branches": {map: {"set": {branch: …}, "gone": [branch]}}}.
 
     `checkpoint` holds its changed keys except visits, `gone` the checkpoint keys that vanished;
     `visits` holds changed counters, or stands whole under "checkpoint" when one went away.
+    `branches` holds what changed of a map that had several branches; others stand whole.
     """
-    public, kernel = {}, {}
+    public, kernel, branches = {}, {}, {}
     old, new = before["checkpoint"], after["checkpoint"]
     for name, value in after.items():
         if name != "checkpoint" and before.get(name) != value:
             public[name] = value
     for name, value in new.items():
-        if name != "visits" and old.get(name) != value:
-            kernel[name] = value
+        if name == "visits":
+            continue
+        stood = old.get(name)
+        if stood is None or name not in BRANCHED or len(stood) < 2:
+            if stood != value:
+                kernel[name] = value
+        elif (differences := _differences(stood, value)) is not None:
+            branches[name] = differences
     result: dict[str, Any] = {}
     old_visits, new_visits = old.get("visits", {}), new.get("visits", {})
     if old_visits is not new_visits and old_visits != new_visits:
@@ -63,10 +75,24 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, An
         result["set"] = public
     if kernel:
         result["checkpoint"] = kernel
+    if branches:
+        result["branches"] = branches
     gone = [name for name in old if name not in new]
     if gone:
         result["gone"] = gone
     return result
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any] | None:
+    """{"set": …, "gone": …}, only what is not empty; None when nothing changed."""
+    came = {branch: value for branch, value in new.items() if old.get(branch) != value}
+    gone = [branch for branch in old if branch not in new]
+    said: dict[str, Any] = {}
+    if came:
+        said["set"] = came
+    if gone:
+        said["gone"] = gone
+    return said or None
 
 
 def apply_changed(head: dict[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,6 +103,12 @@ def apply_changed(head: dict[str, Any], change: Mapping[str, Any]) -> dict[str, 
     kernel.update(change.get("checkpoint", {}))
     if "visits" in change:
         kernel["visits"] = {**kernel.get("visits", {}), **change["visits"]}
+    for name, said in change.get("branches", {}).items():
+        stood = dict(kernel[name])
+        for branch in said.get("gone", ()):
+            del stood[branch]
+        stood.update(said.get("set", {}))
+        kernel[name] = stood
     return {**head, **change.get("set", {}), "checkpoint": kernel}
 
 

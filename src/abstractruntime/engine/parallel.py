@@ -147,7 +147,11 @@ class _Branches:
         draft = mover.draft
         if draft.driver is not None and draft.driver.token == mover.me.token:
             return
-        open_steps = [s for s in draft.open_steps.values() if s.begun and s.unknown is None]
+        open_steps = [
+            s
+            for s in draft.open_steps.values()
+            if s.begun and s.unknown is None and s.wake_at is None
+        ]
         if not open_steps:
             return
         draft.note(
@@ -157,7 +161,7 @@ class _Branches:
             recovered_steps=[each.step_id for each in open_steps],
             driver=None if draft.driver is None else draft.driver.to_dict(),
         )
-        yield from self._commit()
+        yield from mover.commit(mover.me)
         for each in open_steps:
             found = mover.draft.open_steps.get(each.branch)
             if found is None or found.step_id != each.step_id or found.wake_at is not None:
@@ -340,6 +344,9 @@ class _Branches:
         wake = self._next_wake()
         if wake is None:
             join.rest(mover.draft)
+            driver = mover.draft.driver
+            if driver is None or driver.token != mover.me.token:
+                yield from mover.commit(None)  # a word from outside, or a dead one, left it running
             return False
         seconds = seconds_between(mover.now(), wake)
         if seconds > 0:
@@ -357,11 +364,21 @@ class _Branches:
         self.running.clear()
 
     def _commit(self) -> Flow[bool]:
-        """Commit what is there; False: it missed, and the draft is fresh, outcomes put in again."""
+        """Commit what is there; False: it missed, and the draft is fresh, outcomes put in again.
+
+        A run that another driver took over meanwhile is not touched: RunBusy, or Moved when that
+        one is dead too.
+        """
         from abstractruntime.engine.advance import Moved
 
+        mover = self.mover
         try:
-            yield from self.mover.commit(self.mover.me)
+            yield from mover.commit(mover.me)
         except Moved:
-            return False
+            driver = mover.draft.driver
+            if driver is None or driver.token == mover.me.token:
+                return False
+            mover.refuse_if_busy()
+            yield from self._forget_all()
+            raise
         return True

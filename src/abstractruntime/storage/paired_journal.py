@@ -13,7 +13,7 @@ from typing import Any
 from abstractruntime.core import times
 from abstractruntime.core.checkpoint import Checkpoint
 from abstractruntime.core.commit import Evidence
-from abstractruntime.core.machine.redo import stands_by
+from abstractruntime.core.machine.redo import REDONE, stands_by
 from abstractruntime.core.machine.undo import UNDO
 from abstractruntime.core.models import RunState, StepRecord, StepStatus
 from abstractruntime.errors import InvalidTime
@@ -277,7 +277,7 @@ def not_redone(run: RunState, group: Group) -> list[Record]:
         outcome = record["status"] != "started" and record["step_id"] in open_steps
         if outcome or stands_by(record):
             continue
-        if kind_of(record) not in ("resumed", "cancelled"):
+        if kind_of(record) not in REDONE:
             return group.records[place:]
     return []
 

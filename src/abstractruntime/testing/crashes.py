@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from abstractruntime.core.commit import Commit, Evidence, Loaded, Message
 from abstractruntime.core.models import RunState, RunStatus, WaitReason
 from abstractruntime.errors import RuntimeFault
-from abstractruntime.storage.base import Capability, Handle, RowCheck, Store
+from abstractruntime.storage.base import Capability, Handle, RowCheck, Store, Transaction
 from abstractruntime.storage.views import StoreRecords, StoreRuns
 
 T = TypeVar("T")
@@ -118,7 +118,8 @@ class CrashingStore(Store):
 
     After a crash make another one over the same `inner`, with a new fuse: the next process.
     `changes`, `facts` and `close` are not guarded. A crash after a commit waits until it is
-    written; other commits are handed to `inner` as they come.
+    written; other commits are handed to `inner` as they come. In `transact` a process can also die
+    around "work": before the handler's rows, and after them but before their commit.
     """
 
     def __init__(self, inner: Store, fuse: Fuse | None = None) -> None:
@@ -156,6 +157,12 @@ class CrashingStore(Store):
                 handle.result()
         self.fuse.end("commit", hit)
         return handle
+
+    def transact(self, work: Callable[[Transaction], Commit | None], *, seconds: float) -> None:
+        def dying(transaction: Transaction) -> Commit | None:
+            return self.fuse.guard("work", lambda: work(transaction))
+
+        self.fuse.guard("transact", lambda: self.inner.transact(dying, seconds=seconds))
 
     def list_records(
         self, run_id: str, *, after: int = 0, limit: int | None = None

@@ -84,6 +84,7 @@ def rest(draft: Draft) -> None:
         allow_free_text=first.allow_free_text,
         details=details,
     )
+    draft.queued_at = None
     draft.become(Move.WAIT)
 
 
@@ -171,7 +172,9 @@ def _opened(draft: Draft, branches: Iterable[str]) -> list[OpenStep | OpenWait]:
 
 def turn(draft: Draft, *, now: str, ids: Callable[[], str]) -> None:
     """A branch has heard something from outside: the join fires, or the run waits on for others."""
-    if settle(draft, now=now, ids=ids) or draft.open_steps:
+    if settle(draft, now=now, ids=ids):
+        return
+    if any(step.unknown is None for step in draft.open_steps.values()):
         return
     if draft.waits and draft.run.status is RunStatus.RUNNING:
         rest(draft)

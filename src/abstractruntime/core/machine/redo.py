@@ -192,7 +192,7 @@ def _joined(draft: Draft, record: Mapping[str, Any], now: str) -> None:
 
 
 def _resolved(draft: Draft, record: Mapping[str, Any], now: str) -> None:
-    found = step.believe(draft)
+    found = step.believe(draft, record["result"].get("resolved_step"))
     if record["result"]["outcome"] == "retry":
         step.try_again(draft, found, now=now)
     draft.queued_at = now
@@ -245,3 +245,6 @@ _ANSWERS: dict[str, Callable[[Draft, Mapping[str, Any], str], None]] = {
     "cancel_requested": _asked_to_cancel,
     "undo_dropped": _undo_dropped,
 }
+
+REDONE = frozenset(_ANSWERS)
+"""The kinds of records, beside those of steps, that are redone; they stand in the ledger then."""

@@ -78,6 +78,7 @@ def retry(draft: Draft, step: OpenStep, *, now: str) -> OpenStep:
     """The intent of the attempt that is due: another STARTED record of the same step."""
     step = replace(step, wake_at=None, started_at=now)
     draft.open_steps = {**draft.open_steps, step.branch: step}
+    draft.queued_at = None
     _line(draft, step, _record(draft, step, "started", now))
     return step
 
@@ -175,8 +176,11 @@ def progress(draft: Draft, step: OpenStep, details: Any, *, now: str, line_id: s
 
 
 def set_out(draft: Draft, step: OpenStep, *, now: str, line_id: str) -> OpenStep:
-    """A step whose intent waited for its turn begins: from here on a crash may cut it short."""
-    step = replace(step, begun=True, started_at=now)
+    """A step whose intent waited for its turn begins: from here on a crash may cut it short.
+
+    It keeps the time of its intent: stores take that of a first attempt from its first record.
+    """
+    step = replace(step, begun=True)
     draft.open_steps = {**draft.open_steps, step.branch: step}
     draft.note("set_out", line_id=line_id, now=now, begun_step=step.step_id, branch=step.branch)
     return step

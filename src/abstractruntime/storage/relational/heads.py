@@ -7,7 +7,7 @@ is the hash of the last record, and an open step that begins with this commit is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from abstractruntime.core.canonical import decode
@@ -31,24 +31,44 @@ def thin_change(commit: Commit, previous: Mapping[str, Any]) -> dict[str, Any]:
     chain_head = kernel.get("chain_head")
     if chain_head is not None and chain_head == commit.records[-1].record["record_hash"]:
         kernel["chain_head"] = True
-    steps = kernel.get("open_steps")
-    if steps:
-        kernel["open_steps"] = {branch: _thin(step, commit) for branch, step in steps.items()}
+    for place, name in _step_maps(change):
+        place[name] = _thinned(place[name], commit)
     return change
 
 
-def _thin(step: dict[str, Any], commit: Commit) -> dict[str, Any]:
-    if step["opened"] != commit.expected + 1:
-        return step
-    step_id = step["step_id"]
+def _step_maps(change: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Where a change holds open steps by branch: the whole map, or those that differ."""
+    kernel = change.get("checkpoint", {})
+    if kernel.get("open_steps"):
+        yield kernel, "open_steps"
+    branches = change.get("branches", {}).get("open_steps", {})
+    if "set" in branches:
+        yield branches, "set"
+
+
+def _thinned(steps: dict[str, Any], commit: Commit) -> dict[str, Any]:
+    """The steps without what the lines of this commit that begin them tell."""
+    here = commit.expected + 1
+    new = [step["step_id"] for step in steps.values() if step["opened"] == here]
+    if not new:
+        return steps
+    lines: dict[str, int] = {}
     for index, entry in enumerate(commit.records):
-        if begins(entry, step_id) and _tells(entry.record, step):
-            thin = {"line": index}
-            for name, value in step.items():
-                if name not in _TOLD:
-                    thin[name] = value
-            return thin
-    return step
+        step_id = entry.record["step_id"]
+        if step_id not in lines and begins(entry, step_id):
+            lines[step_id] = index
+    return {branch: _thin(step, commit, lines) for branch, step in steps.items()}
+
+
+def _thin(step: dict[str, Any], commit: Commit, lines: Mapping[str, int]) -> dict[str, Any]:
+    index = lines.get(step["step_id"]) if step["opened"] == commit.expected + 1 else None
+    if index is None or not _tells(commit.records[index].record, step):
+        return step
+    thin: dict[str, Any] = {"line": index}
+    for name, value in step.items():
+        if name not in _TOLD:
+            thin[name] = value
+    return thin
 
 
 def _tells(record: Mapping[str, Any], step: Mapping[str, Any]) -> bool:
@@ -91,28 +111,32 @@ def rebuilt_head(
 ) -> dict[str, Any]:
     """The head after (revision, text) of each change made to a whole one."""
     head: dict[str, Any] = decode(whole)
-    hashed_at = stepped_at = 0
+    hashed_at = 0
     for revision, text in changes:
         change = decode(text)
         kernel = change.get("checkpoint", {})
         if kernel.get("chain_head") is True:
             hashed_at = revision
-        if "open_steps" in kernel:
-            stepped_at = revision
+        for place, name in _step_maps(change):
+            place[name] = {
+                branch: {**step, "at": revision} if "line" in step else step
+                for branch, step in place[name].items()
+            }
         head = apply_changed(head, change)
     kernel = head["checkpoint"]
     if kernel.get("chain_head") is True:
         kernel["chain_head"] = rows.lines(hashed_at)[-1]["record_hash"]
-    if stepped_at and "open_steps" in kernel:
+    if "open_steps" in kernel:
         kernel["open_steps"] = {
-            branch: _whole(step, stepped_at, rows) for branch, step in kernel["open_steps"].items()
+            branch: _whole(step, rows) for branch, step in kernel["open_steps"].items()
         }
     return head
 
 
-def _whole(step: dict[str, Any], revision: int, rows: LedgerRows) -> dict[str, Any]:
+def _whole(step: dict[str, Any], rows: LedgerRows) -> dict[str, Any]:
     if "line" not in step:
         return step
-    line = rows.lines(revision)[step["line"]]
-    told = _told({"idempotency_key": None, **line}, revision)
-    return {**told, **{name: value for name, value in step.items() if name != "line"}}
+    line = rows.lines(step["at"])[step["line"]]
+    told = _told({"idempotency_key": None, **line}, step["at"])
+    own = {name: value for name, value in step.items() if name not in ("line", "at")}
+    return {**told, **own}
