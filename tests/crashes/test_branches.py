@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -68,5 +67,5 @@ def test_a_hundred_answers_in_any_order_join_once_though_twenty_processes_die(
     kind: str, tmp_path: Path
 ) -> None:
     with ground(kind, tmp_path) as here:
-        found: Any = killed(here, count=100, kills=20, seed=7)
+        found = killed(here, count=100, kills=20, seed=7)
         assert found.crashes == 20
