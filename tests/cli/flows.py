@@ -3,16 +3,18 @@
 import time
 from datetime import UTC, datetime, timedelta
 
-from abstractruntime import Runtime, WorkflowRegistry, open_store
+from abstractruntime import Effect, Runtime, StepPlan, WorkflowRegistry, open_store
 from abstractruntime.authoring import (
     Workflow,
     ask_user,
     call,
     complete,
+    effect,
     start_subworkflow,
     wait_event,
     wait_until,
 )
+from abstractruntime.errors import OutcomeUnknown
 
 greet = Workflow("greet")
 
@@ -116,8 +118,56 @@ def _left(run):
     return run.vars["n"] < run.vars.get("times", 3)
 
 
+crowd = Workflow("crowd")
+
+
+@crowd.node
+def several(run):
+    asks = [Effect("ask_user", {"prompt": f"{n}?", "wait_key": f"q{n}"}) for n in range(3)]
+    if run.vars.get("many"):
+        asks = [Effect("ask_user", {"prompt": f"{n}?"}) for n in range(12)]
+    return StepPlan("several", effects=asks, next_node="counted", into="all")
+
+
+@crowd.node
+def counted(run):
+    return complete({"said": run.vars["all"]["results"]})
+
+
+doubtful = Workflow("doubtful")
+
+
+@doubtful.node
+def pay(run):
+    payload = {"function": "charge", "arguments": {}}
+    return StepPlan("pay", Effect("call", payload, "paid", delivery="at_most_once"), "paid")
+
+
+@doubtful.node
+def paid(run):
+    return complete({"paid": run.vars["paid"]})
+
+
+@doubtful.function
+def charge():
+    raise OutcomeUnknown("the line went dead")
+
+
+doomed = Workflow("doomed")
+
+
+@doomed.node
+def fax(run):
+    return effect("fax", {}, then=faxed)
+
+
+@doomed.node
+def faxed(run):
+    return complete({})
+
+
 programs = WorkflowRegistry()
-for each in (greet, deploy, nap, broken, parent, adder):
+for each in (greet, deploy, nap, broken, parent, adder, crowd, doubtful, doomed):
     programs.register(each)
 
 

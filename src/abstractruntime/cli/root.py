@@ -11,7 +11,17 @@ from typing import Any, NoReturn
 import click
 
 from abstractruntime.cli import console
-from abstractruntime.cli.commands import answers, graphs, health, looks, mail, moves, snapshots
+from abstractruntime.cli.commands import (
+    answers,
+    graphs,
+    health,
+    holds,
+    looks,
+    mail,
+    moves,
+    snapshots,
+    whys,
+)
 from abstractruntime.cli.demo.command import demo
 from abstractruntime.cli.exits import Exit
 from abstractruntime.cli.surface import shared_options
@@ -116,7 +126,9 @@ for made in (
     demo,
     *moves.COMMANDS,
     *looks.COMMANDS,
+    *whys.COMMANDS,
     *answers.COMMANDS,
+    *holds.COMMANDS,
     *mail.COMMANDS,
     *health.COMMANDS,
     *graphs.COMMANDS,
