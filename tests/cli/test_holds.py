@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from tests.cli.conftest import Shell
+from tests.cli.conftest import FLOWS, Shell
 
 
 def test_why_says_it_in_one_paragraph_with_the_line_to_type_next(shell: Shell) -> None:
@@ -131,3 +131,12 @@ def test_a_wait_that_is_alone_may_be_named_too(shell: Shell) -> None:
     )
     key = shell.json("show", run)["waiting"]["wait_key"]
     assert shell.json("answer", run, "ann", "--to", key)["status"] == "completed"
+
+
+def test_a_run_fails_by_its_deadline(shell: Shell) -> None:
+    late = shell.json("run", "--deadline", "2020-01-01T00:00:00Z", f"{FLOWS}:greet", code=3)
+    assert late["error"].startswith("The run's deadline passed")
+    wrong = shell.json("run", "--deadline", "soon", f"{FLOWS}:greet", code=1)
+    assert wrong["error"]["error"] == "InvalidTime"
+    due = shell.begin("greet", "--deadline", "2999-01-01T00:00:00Z")
+    assert "Its deadline is 2999-01-01 00:00 UTC, in " in shell.ok("why", due)

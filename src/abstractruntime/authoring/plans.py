@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from abstractruntime.core import times
 from abstractruntime.core.models import Effect, EffectType, StepPlan
+from abstractruntime.core.options import Retry
 from abstractruntime.core.spec import WorkflowSpec
 from abstractruntime.errors import InvalidPlan
 
@@ -48,12 +49,40 @@ class Plan:
     late: Target = None
     """Where a wait goes whose time is over; None: to `then`."""
 
+    def with_(
+        self,
+        *,
+        delivery: str | None = None,
+        retry: Retry | None = None,
+        timeout_s: float | None = None,
+        total_timeout_s: float | None = None,
+        heartbeat_s: float | None = None,
+    ) -> Self:
+        """The same plan, its effect performed so: see Effect. What is left out stays as it was.
+
+        InvalidPlan when it has no effect.
+        """
+        if self.effect is None:
+            raise InvalidPlan("with_ says how an effect is performed, and this plan has none")
+        said = {
+            "delivery": delivery,
+            "retry": retry,
+            "timeout_s": timeout_s,
+            "total_timeout_s": total_timeout_s,
+            "heartbeat_s": heartbeat_s,
+        }
+        given: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+        return replace(self, effect=replace(self.effect, **given))
+
+    def write(self, vars: dict[str, Any]) -> None:
+        """What the plan puts into the run's variables by itself: nothing."""
+
     def to_step_plan(self, node_id: str, names: Names) -> StepPlan:
         """The plan in the engine's words; InvalidPlan when `then` is a function but no node."""
-        then = _named(self.then, node_id, names)
+        then = named(self.then, node_id, names)
         effect = self.effect
         if effect is not None and self.late is not None:
-            late = _named(self.late, node_id, names)
+            late = named(self.late, node_id, names)
             effect = replace(effect, payload={**effect.payload, "timeout_node": late})
         if effect is not None and self.function is not None:
             registered = names.function_name(self.function)
@@ -62,17 +91,18 @@ class Plan:
         return StepPlan(node_id=node_id, effect=effect, next_node=then, complete_output=self.output)
 
 
-def _named(target: Target, node_id: str, names: Names) -> str | None:
+def named(target: Target, node_id: str, names: Names) -> str | None:
+    """The name of the node to go to; InvalidPlan for a function that is none."""
     if target is None or isinstance(target, str):
         return target
-    named = names.node_name(target)
-    if named is None:
+    found = names.node_name(target)
+    if found is None:
         raise InvalidPlan(
             f"Node '{node_id}' goes to the function {_called(target)}, which is no node",
             node=node_id,
             fix="decorate it with @wf.node",
         )
-    return named
+    return found
 
 
 def _called(function: object) -> str:
@@ -112,13 +142,13 @@ def call(
     /,
     *,
     into: str | None = None,
-    then: str | Callable[..., Any],
+    then: Target = None,
     **arguments: Any,
 ) -> Plan:
     """Call a function of the workflow (or runtime) as a durable step; its result goes to `into`.
 
     `arguments` are its keyword arguments and must be JSON; arguments named `into` and `then`
-    need `effect("call", …)`.
+    need `effect("call", …)`. Only a branch of `parallel` does without `then`.
     """
     if isinstance(function, str):
         name = function
@@ -134,7 +164,7 @@ def call(
     )
 
 
-def wait_until(time: str | datetime, *, then: str | Callable[..., Any]) -> Plan:
+def wait_until(time: str | datetime, *, then: Target = None) -> Plan:
     """Wait until a time with an offset (ISO-8601 or aware datetime); InvalidTime."""
     text = time.isoformat() if isinstance(time, datetime) else time
     return Plan(Effect(EffectType.WAIT_UNTIL, {"until": times.normal(text, what="time")}), then)

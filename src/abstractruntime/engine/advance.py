@@ -73,7 +73,8 @@ def advance_if_due(
 ) -> Flow[RunState | None]:
     """As `advance`, impatient and without limit; None when nothing was committed."""
     draft = yield from load_draft(settings, run_id)
-    if draft.parked and draft.terms.deadline is None:
+    deadline = draft.terms.deadline
+    if draft.parked and (deadline is None or settings.now() < deadline):
         return None  # its host has moved it meanwhile
     mover = Mover(settings, draft, find(draft.run.workflow_id), me, math.inf, patient=False)
     run = yield from mover.move()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from abstractruntime.core.checkpoint import MAIN, Checkpoint, Driver, OpenStep
+from abstractruntime.core.checkpoint import MAIN, NO_TERMS, Checkpoint, Driver, OpenStep, Terms
 from abstractruntime.core.commit import Commit, Loaded, Message
 from abstractruntime.core.machine import ends, wait
 from abstractruntime.core.machine.assemble import assemble
@@ -190,6 +190,7 @@ def new_run(
     parent_run_id: str | None = None,
     driver: Driver | None = None,
     reports_to: str | None = None,
+    deadline: str | None = None,
 ) -> Commit:
     """The commit that creates a run at its entry node. Raises NotJson, LimitExceeded for vars."""
     now = settings.now()
@@ -207,7 +208,12 @@ def new_run(
         actor_id=actor_id,
         session_id=session_id,
         parent_run_id=parent_run_id,
-        checkpoint=Checkpoint(version=spec.version, driver=driver, reports_to=reports_to),
+        checkpoint=Checkpoint(
+            version=spec.version,
+            driver=driver,
+            reports_to=reports_to,
+            terms=NO_TERMS if deadline is None else Terms(deadline=deadline),
+        ),
     )
     draft = draft_of_new(run, now=now, line_id=settings.new_id)
     return assemble(draft, settings.sealer, now=now)

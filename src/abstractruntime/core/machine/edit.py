@@ -64,6 +64,7 @@ def draft_of_new(run: RunState, *, now: str, line_id: Callable[[], str]) -> Draf
         reports_to=given.reports_to,
         queued_at=given.queued_at,
         driver=given.driver,
+        terms=given.terms,
     )
     encoding, vars = Encoding.of(run.vars)
     copy = RunState(
