@@ -224,7 +224,7 @@ def _step(step: Step) -> tuple[console.Cell, ...]:
     move = step.seconds == 0.0 and step.visit is None
     return (
         f"{step.revision:,}",
-        safe(step.node),
+        safe(step.node if step.branch is None else f"{step.node} #{step.branch}"),
         "" if step.visit is None else str(step.visit),
         (safe(step.what), "cyan" if not move else "bright_black"),
         (status, STYLES.get(status, "")),
