@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from abstractruntime.core.approval import Approval, Between, Glob, Rule
 from abstractruntime.core.models import (
     Effect,
     EffectType,
@@ -72,15 +73,18 @@ __version__ = "0.4.0"
 
 __all__ = [
     "ActorFingerprint",
+    "Approval",
     "Artifact",
     "ArtifactMetadata",
     "ArtifactStore",
+    "Between",
     "DefaultEffectPolicy",
     "Effect",
     "EffectOutcome",
     "EffectPolicy",
     "EffectType",
     "FileArtifactStore",
+    "Glob",
     "HashChainedLedgerStore",
     "InMemoryArtifactStore",
     "InMemoryLedgerStore",
@@ -93,6 +97,7 @@ __all__ = [
     "QueryableRunStore",
     "Retry",
     "RetryPolicy",
+    "Rule",
     "RunState",
     "RunStatus",
     "Runtime",

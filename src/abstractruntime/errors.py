@@ -5,11 +5,12 @@
     │   ├── NotJson  LimitExceeded  InvalidTime  InvalidIdentifier
     │   ├── InvalidWorkflow  UnknownNode  InvalidPlan  UnknownFunction
     │   ├── UnknownRun  UnknownWorkflow  UnknownSnapshot  UnknownRevision
-    │   └── InvalidStoreUrl
+    │   └── InvalidStoreUrl  MissingExtra
     ├── Refused                       the run is not where the caller thinks: look, then decide
     │   ├── NotWaiting  WaitKeyMismatch  StaleAnswer  ChoiceRefused
     │   ├── NotReopenable  RunEnded  DuplicateRun
-    │   └── EffectMismatch  NeedsResolve  RunPaused
+    │   ├── EffectMismatch  NeedsResolve  RunPaused
+    │   └── ApprovalMismatch  AnswerRefused  NotEntitled
     ├── Contended                     somebody else moved first: safe to try again
     │   └── RevisionConflict  RunBusy  StoreBusy
     ├── StoreFault                    the store or its medium
@@ -149,6 +150,12 @@ class InvalidStoreUrl(InvalidInput):
     )
 
 
+class MissingExtra(InvalidInput, ImportError):
+    """What was asked for needs an optional dependency that is not installed."""
+
+    code = "AR1114"
+
+
 # ---- refused: the run is not where the caller thinks
 
 
@@ -212,6 +219,26 @@ class NeedsResolve(Refused, ValueError):
 class RunPaused(Refused, ValueError):
     code = "AR1210"
     fix = "unpause the run first"
+
+
+class ApprovalMismatch(Refused, ValueError):
+    """The stored effect is not the one that was approved: it is not performed."""
+
+    code = "AR1211"
+    fix = "find out who changed the store; then reopen the run: its node plans and asks anew"
+
+
+class AnswerRefused(Refused, ValueError):
+    """The answer says nothing that the open wait can take."""
+
+    code = "AR1212"
+
+
+class NotEntitled(Refused, PermissionError):
+    """This actor may not answer."""
+
+    code = "AR1213"
+    fix = "let one of those answer who may"
 
 
 # ---- contended: somebody else moved first

@@ -3,7 +3,14 @@
 import time
 from datetime import UTC, datetime, timedelta
 
-from abstractruntime import Effect, Runtime, StepPlan, WorkflowRegistry, open_store
+from abstractruntime import (
+    Approval,
+    Effect,
+    Runtime,
+    StepPlan,
+    WorkflowRegistry,
+    open_store,
+)
 from abstractruntime.authoring import (
     Workflow,
     ask_user,
@@ -138,13 +145,13 @@ doubtful = Workflow("doubtful")
 
 
 @doubtful.node
-def pay(run):
+def wire(run):
     payload = {"function": "charge", "arguments": {}}
-    return StepPlan("pay", Effect("call", payload, "paid", delivery="at_most_once"), "paid")
+    return StepPlan("wire", Effect("call", payload, "paid", delivery="at_most_once"), "wired")
 
 
 @doubtful.node
-def paid(run):
+def wired(run):
     return complete({"paid": run.vars["paid"]})
 
 
@@ -166,8 +173,46 @@ def faxed(run):
     return complete({})
 
 
+buy = Workflow("buy")
+
+
+@buy.node
+def order(run):
+    return StepPlan(
+        "order",
+        Effect(
+            "call",
+            {"function": "pay", "arguments": {"sum": run.vars.get("sum", 7)}},
+            "paid",
+            approval=Approval(by=("ann", "bob"), quorum=run.vars.get("quorum", 1)),
+        ),
+        "bought",
+    )
+
+
+@buy.node
+def bought(run):
+    return complete({"paid": run.vars["paid"]})
+
+
+@buy.function
+def pay(sum):
+    return sum
+
+
 programs = WorkflowRegistry()
-for each in (greet, deploy, nap, broken, parent, adder, crowd, doubtful, doomed):
+for each in (
+    greet,
+    deploy,
+    nap,
+    broken,
+    parent,
+    adder,
+    crowd,
+    doubtful,
+    doomed,
+    buy,
+):
     programs.register(each)
 
 

@@ -44,7 +44,7 @@ def test_a_command_that_is_not_understood_exits_with_2(
     [
         (f"{FLOWS}:gone", "it has: adder"),
         (f"{FLOWS}:nothing", "is int, which is no program"),
-        (f"{FLOWS}:programs", "has 9 workflows"),
+        (f"{FLOWS}:programs", "has 10 workflows"),
         (f"{FLOWS}:programs:gone", "has no workflow 'gone'"),
         ("gone.py:wf", "There is no file gone.py"),
         ("gone.module:wf", "ModuleNotFoundError"),
@@ -216,6 +216,8 @@ COMMANDS = [
     "ledger",
     "why",
     "answer",
+    "approve",
+    "reject",
     "send",
     "emit",
     "messages",

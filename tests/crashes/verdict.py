@@ -105,7 +105,10 @@ def check_ledger(store: Store, run_id: str) -> None:
     ends = Counter(
         (r["node_id"], r["idempotency_key"])
         for r in standing(records)
-        if r["effect"] is not None and r["status"] in ("completed", "waiting")
+        if r["effect"] is not None
+        and r["status"] in ("completed", "waiting")
+        # Neither a question for approval nor a doubt is an outcome: the step is still open.
+        and not (r["status"] == "waiting" and {"approval", "unknown"} & r["result"].keys())
     )
     twice = [node_id for (node_id, _), count in ends.items() if count > 1]
     assert not twice, f"steps with two outcomes at {twice}"

@@ -90,6 +90,18 @@ def test_an_unknown_outcome_takes_no_answer(world: World) -> None:
     assert world.runtime.get_state(run_id).status is RunStatus.WAITING
 
 
+def test_a_host_that_changes_vars_meanwhile_does_not_resolve_it(world: World) -> None:
+    spec, run_id, counter = in_doubt(world)
+    run = world.runtime.get_state(run_id)
+    run.vars["mine"] = 1
+    world.runtime.run_store.save(run)
+    with pytest.raises(NeedsResolve):
+        world.resume(spec, run_id, "it worked")
+    world.runtime.resolve(run_id, outcome=EffectOutcome.completed({"receipt": 5}))
+    assert world.tick(spec, run_id).output == {"paid": {"receipt": 5}}
+    assert len(counter.performed) == 1
+
+
 def test_somebody_says_it_was_performed_and_with_which_result(world: World) -> None:
     spec, run_id, counter = in_doubt(world)
     said = EffectOutcome.completed({"receipt": 5})

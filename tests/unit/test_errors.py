@@ -37,6 +37,7 @@ CODES = {
     "AR1111": "UnknownSnapshot",
     "AR1112": "UnknownRevision",
     "AR1113": "InvalidStoreUrl",
+    "AR1114": "MissingExtra",
     "AR1200": "Refused",
     "AR1201": "NotWaiting",
     "AR1202": "WaitKeyMismatch",
@@ -48,6 +49,9 @@ CODES = {
     "AR1208": "EffectMismatch",
     "AR1209": "NeedsResolve",
     "AR1210": "RunPaused",
+    "AR1211": "ApprovalMismatch",
+    "AR1212": "AnswerRefused",
+    "AR1213": "NotEntitled",
     "AR1300": "Contended",
     "AR1301": "RevisionConflict",
     "AR1302": "RunBusy",
@@ -81,6 +85,10 @@ BUILTINS = {
     "EffectMismatch": ValueError,
     "NeedsResolve": ValueError,
     "RunPaused": ValueError,
+    "ApprovalMismatch": ValueError,
+    "AnswerRefused": ValueError,
+    "NotEntitled": PermissionError,
+    "MissingExtra": ImportError,
 }
 FAULTS: dict[str, type[RuntimeFault]] = {
     name: value

@@ -4,12 +4,15 @@ from abstractruntime.authoring.branches import for_each, parallel
 from abstractruntime.authoring.edges import Edge, edges_of
 from abstractruntime.authoring.plans import (
     Plan,
+    Undo,
     ask_user,
     call,
     complete,
     effect,
     goto,
+    result_of,
     start_subworkflow,
+    undo_by,
     wait_event,
     wait_until,
 )
@@ -18,6 +21,7 @@ from abstractruntime.authoring.workflow import Workflow
 __all__ = [
     "Edge",
     "Plan",
+    "Undo",
     "Workflow",
     "ask_user",
     "call",
@@ -27,7 +31,9 @@ __all__ = [
     "for_each",
     "goto",
     "parallel",
+    "result_of",
     "start_subworkflow",
+    "undo_by",
     "wait_event",
     "wait_until",
 ]

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol, Self
 
 from abstractruntime.core import times
+from abstractruntime.core.machine.undo import RESULT
 from abstractruntime.core.models import Effect, EffectType, StepPlan
 from abstractruntime.core.options import Retry
 from abstractruntime.core.spec import WorkflowSpec
@@ -38,6 +39,14 @@ class HasSpec(Protocol):
 
 
 @dataclass(frozen=True)
+class Undo:
+    """A `call` that takes back what a step did, with the function where it was given as one."""
+
+    effect: Effect
+    function: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a node wants next: an effect, a node to go to then, or the run's output."""
 
@@ -46,6 +55,7 @@ class Plan:
     output: dict[str, Any] | None = None
     function: Callable[..., Any] | None = None
     """What a `call` effect calls, where it was given as a function."""
+    undo: Undo | Effect | None = None
     late: Target = None
     """Where a wait goes whose time is over; None: to `then`."""
 
@@ -84,11 +94,22 @@ class Plan:
         if effect is not None and self.late is not None:
             late = named(self.late, node_id, names)
             effect = replace(effect, payload={**effect.payload, "timeout_node": late})
-        if effect is not None and self.function is not None:
-            registered = names.function_name(self.function)
-            if registered is not None:
-                effect = replace(effect, payload={**effect.payload, "function": registered})
+        if effect is not None:
+            effect = _calling(effect, self.function, names)
+            undo = self.undo
+            if isinstance(undo, Undo):
+                undo = _calling(undo.effect, undo.function, names)
+            if undo is not None:
+                effect = replace(effect, undo=undo)
         return StepPlan(node_id=node_id, effect=effect, next_node=then, complete_output=self.output)
+
+
+def _calling(effect: Effect, function: Callable[..., Any] | None, names: Names) -> Effect:
+    """The effect with the name by which its function is found."""
+    registered = None if function is None else names.function_name(function)
+    if registered is None:
+        return effect
+    return replace(effect, payload={**effect.payload, "function": registered})
 
 
 def named(target: Target, node_id: str, names: Names) -> str | None:
@@ -143,25 +164,33 @@ def call(
     *,
     into: str | None = None,
     then: Target = None,
+    undo: Undo | Effect | None = None,
     **arguments: Any,
 ) -> Plan:
     """Call a function of the workflow (or runtime) as a durable step; its result goes to `into`.
 
-    `arguments` are its keyword arguments and must be JSON; arguments named `into` and `then`
-    need `effect("call", …)`. Only a branch of `parallel` does without `then`.
+    `arguments` are its keyword arguments and must be JSON; arguments named `into`, `then` and
+    `undo` need `effect("call", …)`. `undo`, made by `undo_by`, is performed if the run does not
+    complete. Only a branch of `parallel` does without `then`.
     """
+    called = undo_by(function, **arguments)
+    return Plan(replace(called.effect, result_key=into), then, function=called.function, undo=undo)
+
+
+def undo_by(function: str | Callable[..., Any], /, **arguments: Any) -> Undo:
+    """An undo that calls a function; in `arguments` result_of(…) stands for what its step gave."""
     if isinstance(function, str):
-        name = function
-    else:
-        name = getattr(function, "__name__", "")
-        if not callable(function) or not name:
-            raise InvalidPlan(f"call takes a function or its name, found {function!r}")
-    payload = {"function": name, "arguments": arguments}
-    return Plan(
-        Effect(EffectType.CALL, payload, into),
-        then,
-        function=None if isinstance(function, str) else function,
-    )
+        return Undo(Effect(EffectType.CALL, {"function": function, "arguments": arguments}))
+    name = getattr(function, "__name__", "")
+    if not callable(function) or not name:
+        raise InvalidPlan(f"call takes a function or its name, found {function!r}")
+    return Undo(Effect(EffectType.CALL, {"function": name, "arguments": arguments}), function)
+
+
+def result_of(path: str = "") -> dict[str, str]:
+    """In the payload of an undo: what stands at the dotted `path` of its step's result, null where
+    nothing does or nobody knows the result. Without a path the result itself."""
+    return {RESULT: path}
 
 
 def wait_until(time: str | datetime, *, then: Target = None) -> Plan:
@@ -208,11 +237,13 @@ def start_subworkflow(
     wait: bool = True,
     into: str | None = None,
     then: Target = None,
+    close_policy: str | None = None,
 ) -> Plan:
     """Start a child run, by workflow or its id; with `wait` its end is waited for.
 
     {"sub_run_id", "output"} goes to vars at `into`; without `wait`, which needs `then`,
-    {"sub_run_id", "async"}.
+    {"sub_run_id", "async"}. `close_policy`: what becomes of it when this run ends before it:
+    "cancel", "request" or, when None, "abandon".
     """
     payload: dict[str, Any] = {
         "workflow_id": workflow if isinstance(workflow, str) else workflow.workflow_id
@@ -221,6 +252,8 @@ def start_subworkflow(
         payload["vars"] = dict(vars)
     if not wait:
         payload["async"] = True
+    if close_policy is not None:
+        payload["close_policy"] = close_policy
     return Plan(Effect(EffectType.START_SUBWORKFLOW, payload, into), then)
 
 
@@ -230,9 +263,13 @@ def effect(
     *,
     into: str | None = None,
     then: Target = None,
+    undo: Undo | Effect | None = None,
 ) -> Plan:
-    """Any effect that has a handler; its result goes to vars at `into`."""
-    return Plan(Effect(type, dict(payload or {}), into), then)
+    """Any effect that has a handler; its result goes to vars at `into`.
+
+    `undo` is performed if the run does not complete.
+    """
+    return Plan(Effect(type, dict(payload or {}), into), then, undo=undo)
 
 
 def goto(next: str | Callable[..., Any], /) -> Plan:

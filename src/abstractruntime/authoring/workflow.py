@@ -131,7 +131,7 @@ class Workflow:
         """Make the decorated function, sync or async, one that `call` effects may name.
 
         `options` say how it is performed wherever it is called, as in `core.options.durable`:
-        delivery, retry, timeout_s, total_timeout_s, heartbeat_s, reconcile.
+        delivery, retry, timeout_s, total_timeout_s, heartbeat_s, approval, reconcile.
         """
 
         def register(function: F) -> F:

@@ -9,6 +9,7 @@ from abstractruntime.cli.exits import Exit, exit_of
 from abstractruntime.cli.session import Session
 from abstractruntime.core.checkpoint import MAIN, Checkpoint
 from abstractruntime.core.machine.mail import keys_of
+from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import (
     RunState,
     RunStatus,
@@ -35,7 +36,9 @@ def report(session: Session, run: RunState) -> Exit:
         session.write(standing_document(run, commands))
         return exit_of(run.status)
     where = f" at {safe(run.current_node, 60)}" if run.status is not RunStatus.COMPLETED else ""
-    say(f"{run.status.value}{where}", style=STYLES[run.status.value])
+    phase = phase_of(run)
+    over = f" ({phase})" if phase else ""
+    say(f"{run.status.value}{over}{where}", style=STYLES[run.status.value])
     if run.status is RunStatus.COMPLETED:
         text = json_text(run.output)
         if len(text) > LONGEST_OUTPUT:
@@ -84,6 +87,7 @@ def standing_document(run: RunState, commands: list[str]) -> dict[str, Any]:
         "run_id": run.run_id,
         "workflow_id": run.workflow_id,
         "status": run.status.value,
+        "phase": phase_of(run),
         "node": run.current_node,
         "output": run.output,
         "error": run.error,
@@ -119,6 +123,12 @@ def _rare(run: RunState) -> dict[str, Any]:
             ],
         }
     return said
+
+
+def phase_of(run: RunState) -> str | None:
+    """What is over the run's status: paused, cancelling, failing, completing; None: nothing."""
+    ended = run.checkpoint is None or run.status in ENDED
+    return None if ended or run.checkpoint is None else run.checkpoint.terms.phase
 
 
 def wait_id_of(run: RunState) -> str | None:

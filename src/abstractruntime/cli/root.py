@@ -13,12 +13,14 @@ import click
 from abstractruntime.cli import console
 from abstractruntime.cli.commands import (
     answers,
+    approvals,
     graphs,
     health,
     holds,
     looks,
     mail,
     moves,
+    pauses,
     snapshots,
     whys,
 )
@@ -125,10 +127,12 @@ def root(ctx: click.Context) -> None:
 for made in (
     demo,
     *moves.COMMANDS,
+    *pauses.COMMANDS,
     *looks.COMMANDS,
     *whys.COMMANDS,
     *answers.COMMANDS,
     *holds.COMMANDS,
+    *approvals.COMMANDS,
     *mail.COMMANDS,
     *health.COMMANDS,
     *graphs.COMMANDS,

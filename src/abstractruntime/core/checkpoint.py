@@ -56,7 +56,9 @@ class OpenStep:
     attempts, when `attempt` is the one that is due then. `child` names a sync child it drives,
     `salt` is that of the payload's commitment. `unknown` says why nobody knows whether the last
     attempt was performed; `progress` is what its handler last told of itself, `first_at` when the
-    first attempt of a step that is bounded in all began. `begun`: a crash may have cut it short.
+    first attempt of a step that is bounded in all began. `approval` says what was asked and said of
+    it (core.machine.approval): at attempt 0 it waits for that. `begun`: a crash may have cut it
+    short.
     """
 
     step_id: str
@@ -74,8 +76,14 @@ class OpenStep:
     unknown: str | None = None
     progress: Any = None
     first_at: str | None = None
+    approval: dict[str, Any] | None = None
     branch: str = MAIN
     begun: bool = True
+
+    @property
+    def joins(self) -> bool:
+        """Whether it is a branch of a plan with several effects."""
+        return self.branch != MAIN and self.branch.isdigit()
 
     def to_dict(self, *, payload: bool = True) -> dict[str, Any]:
         """Its JSON form; without `payload` for stores that find it in the STARTED record."""
@@ -104,6 +112,8 @@ class OpenStep:
             data["progress"] = self.progress
         if self.first_at is not None:
             data["first_at"] = self.first_at
+        if self.approval is not None:
+            data["approval"] = self.approval
         if self.branch != MAIN:
             data["branch"] = self.branch
         if not self.begun:
@@ -173,10 +183,29 @@ class Terms:
 
     paused    {"at", "actor", "reason", "cause"}: nobody moves the run until it is unpaused
     deadline  the run fails when it has not ended by then
+    undos     [{"n", "step", "at", "done"}], oldest first: the undo of that step stands in the
+              records of revision `at`, its outcome in those of `done`
+    ending    {"as", "at", "error", "actor", "reason", "tree", "open_steps"}: how the run ends when
+              its undos are performed and its children closed
+    closes    it has started children that its end reaches
+    closing   its own close policy: what becomes of it when its parent ends
+    losing    children of branches that a join did not wait for: to be cancelled
     """
 
     paused: dict[str, Any] | None = None
     deadline: str | None = None
+    undos: list[dict[str, Any]] | None = None
+    ending: dict[str, Any] | None = None
+    closes: bool | None = None
+    closing: str | None = None
+    losing: list[str] | None = None
+
+    @property
+    def phase(self) -> str | None:
+        """What is over the run's status: paused, cancelling, failing, completing; None: nothing."""
+        if self.paused is not None:
+            return "paused"
+        return None if self.ending is None else PHASES[str(self.ending["as"])]
 
     def to_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _TERMS if getattr(self, name) is not None}
@@ -185,6 +214,9 @@ class Terms:
     def from_dict(cls, data: Mapping[str, Any]) -> Terms:
         return cls(**{name: data[name] for name in _TERMS if name in data})
 
+
+PHASES = {"cancelled": "cancelling", "failed": "failing", "completed": "completing"}
+"""What a run is called while it is about to end so."""
 
 _TERMS = tuple(f.name for f in fields(Terms))
 NO_TERMS = Terms()

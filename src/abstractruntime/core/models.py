@@ -12,6 +12,7 @@ from typing import Any
 
 from abstractruntime.core._defaults import new_id
 from abstractruntime.core._defaults import utc_now_iso as utc_now
+from abstractruntime.core.approval import Approval
 from abstractruntime.core.checkpoint import Checkpoint
 from abstractruntime.core.options import Retry
 
@@ -82,7 +83,9 @@ class Effect:
 
     The rest says how it is performed; what is not said, the registered function or handler and
     then the effect policy say. `delivery`: see core.options.Delivery. Seconds: `timeout_s` for one
-    attempt, `total_timeout_s` for all of them, `heartbeat_s` between two signs of life.
+    attempt, `total_timeout_s` for all of them, `heartbeat_s` between two signs of life. `undo` is
+    performed if the run fails or is cancelled after this effect was or may have been. With an
+    `approval` (core.approval.Approval) it waits until somebody has approved it.
     """
 
     type: EffectType | str
@@ -93,6 +96,8 @@ class Effect:
     timeout_s: float | None = None
     total_timeout_s: float | None = None
     heartbeat_s: float | None = None
+    undo: Effect | None = None
+    approval: Approval | None = None
 
 
 @dataclass(frozen=True)

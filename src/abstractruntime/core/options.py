@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
+from abstractruntime.core.approval import Approval
 from abstractruntime.core.values import value
 from abstractruntime.errors import InvalidPlan
 
@@ -76,7 +77,8 @@ class Options:
     """Recorded options, parsed. Seconds; None where nothing was said.
 
     `timeout_s` bounds one attempt, `total_timeout_s` the step from its first attempt on,
-    `heartbeat_s` the time between two heartbeats of its handler.
+    `heartbeat_s` the time between two heartbeats of its handler. `approval` is what had to be said
+    before it was performed, in its JSON form.
     """
 
     delivery: Delivery = Delivery.AT_LEAST_ONCE
@@ -84,6 +86,7 @@ class Options:
     timeout_s: float | None = None
     total_timeout_s: float | None = None
     heartbeat_s: float | None = None
+    approval: Mapping[str, Any] | None = None
 
     @property
     def timed(self) -> bool:
@@ -107,6 +110,7 @@ def options_from(effect: Mapping[str, Any]) -> Options:
         said.get("timeout_s"),
         said.get("total_timeout_s"),
         said.get("heartbeat_s"),
+        said.get("approval"),
     )
 
 
@@ -117,6 +121,7 @@ def recorded(
     timeout_s: float | None = None,
     total_timeout_s: float | None = None,
     heartbeat_s: float | None = None,
+    approval: Approval | Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What was set, in the form effects are recorded with. InvalidPlan names what cannot be."""
     said: dict[str, Any] = {}
@@ -129,6 +134,8 @@ def recorded(
         if seconds is not None:
             _refuse_unless(_is_seconds(seconds) and seconds > 0, name, seconds)
             said[name] = seconds
+    if approval is not None:
+        said["approval"] = Approval.of(approval).to_dict()
     return said
 
 
@@ -175,6 +182,7 @@ def durable(
     timeout_s: float | None = None,
     total_timeout_s: float | None = None,
     heartbeat_s: float | None = None,
+    approval: Approval | Mapping[str, Any] | None = None,
     reconcile: Callable[..., Any] | None = None,
 ) -> Callable[[F], F]:
     """Decorate a function or handler with how it is performed wherever it is called.
@@ -189,6 +197,7 @@ def durable(
         timeout_s=timeout_s,
         total_timeout_s=total_timeout_s,
         heartbeat_s=heartbeat_s,
+        approval=approval,
     )
 
     def declare(function: F) -> F:

@@ -23,7 +23,7 @@ from abstractruntime.core.machine.plan import Fanout, Finish, Goto, Planned, che
 from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import RunState, RunStatus
 from abstractruntime.core.spec import WorkflowSpec
-from abstractruntime.engine import children, mail, parallel, perform, recalls, settle
+from abstractruntime.engine import children, endings, mail, parallel, perform, recalls, settle
 from abstractruntime.engine.liveness import is_live
 from abstractruntime.engine.load import load_draft
 from abstractruntime.engine.requests import Flow, Read, Transact
@@ -132,19 +132,22 @@ class Mover:
 
     def _move(self) -> Flow[RunState]:
         self.refuse_if_busy()
-        if self.draft.terms is not NO_TERMS and self._held_by_terms():
+        if self.draft.terms is not NO_TERMS and self.held_by_terms():
             return (yield from self.stop())
-        if self.run.status is RunStatus.WAITING and not (
-            (yield from mail.receive(self)) or (yield from children.unblock(self))
-        ):
+        waits = self.run.status is RunStatus.WAITING and self.draft.terms.ending is None
+        if waits and not ((yield from mail.receive(self)) or (yield from children.unblock(self))):
             return (yield from self.stop())
         while True:
             draft = self.draft
+            if draft.terms is not NO_TERMS:
+                moved = yield from endings.by_terms(self)
+                if moved is False:
+                    return (yield from self.stop())
+                if moved:
+                    continue
             if draft.run.status is not RunStatus.RUNNING:
                 if (yield from mail.receive(self)):
                     continue
-                return (yield from self.stop())
-            if draft.terms is not NO_TERMS and self._held_by_terms():
                 return (yield from self.stop())
             if draft.join is not None:
                 if not (yield from parallel.go_on(self)):
@@ -170,20 +173,21 @@ class Mover:
                 driver=driver.to_dict(),
             )
 
-    def _held_by_terms(self) -> bool:
+    def held_by_terms(self) -> bool:
         """Whether the run's terms keep it from being moved; one past its deadline fails here."""
         draft = self.draft
         if draft.run.status in ENDED:
             return False
         if draft.terms.paused is not None:
-            if draft.run.status is RunStatus.RUNNING and not draft.wakes and not self.bounded:
+            bounded = self.bounded and draft.terms.ending is None
+            if draft.run.status is RunStatus.RUNNING and not draft.wakes and not bounded:
                 draft.queued_at = self.now()  # whoever moved it goes on by itself
             return True
         deadline = draft.terms.deadline
-        if deadline is None or self.now() < deadline:
+        if deadline is None or draft.terms.ending is not None or self.now() < deadline:
             return False
         ends.overdue(draft, deadline, now=self.at, line_id=self.settings.new_id())
-        return True
+        return draft.terms.ending is None
 
     @property
     def bounded(self) -> bool:

@@ -14,7 +14,7 @@ from abstractruntime.core.machine import step
 from abstractruntime.core.machine.assemble import assemble
 from abstractruntime.core.machine.redo import Changed
 from abstractruntime.core.models import RunState, RunStatus
-from abstractruntime.core.options import Delivery, Options, options_from
+from abstractruntime.core.options import DEFAULT, Delivery, Options, options_from
 from abstractruntime.core.times import plus, seconds_between
 from abstractruntime.core.values import value
 from abstractruntime.engine.effects import Perform, Raised, attempt
@@ -59,6 +59,8 @@ def attempts(mover: Mover, open_step: OpenStep, perform: Perform, text: bytes) -
             done = yield from _performed(mover, open_step, perform, text, options)
         delay = apply(mover, done)
         if delay is None:
+            if options is DEFAULT:
+                return True
             if done.runs_on:
                 yield Forget(open_step.branch)
             return (yield from _over(mover, options))
@@ -81,7 +83,8 @@ def attempts(mover: Mover, open_step: OpenStep, perform: Perform, text: bytes) -
 def _over(mover: Mover, options: Options) -> Flow[bool]:
     """The step is over: an outcome that must not ride with what comes next is committed alone."""
     running = mover.run.status is RunStatus.RUNNING
-    if options.delivery is not Delivery.AT_LEAST_ONCE and running and mover.draft.dirty:
+    alone = options.delivery is not Delivery.AT_LEAST_ONCE or options.approval is not None
+    if alone and running and mover.draft.dirty:
         yield from mover.commit(mover.me)
     return True
 
@@ -90,7 +93,7 @@ def _performed(
     mover: Mover, open_step: OpenStep, perform: Perform, text: bytes, options: Options
 ) -> Flow[Done]:
     """One attempt, to its outcome or the end of its time."""
-    if options.timed:
+    if options is not DEFAULT and options.timed:
         lent, begun = lend(mover, open_step, perform, text, options)
         yield begun
         said, runs_on = yield from _bounded(mover, open_step, perform, options, lent.beats)
@@ -201,7 +204,8 @@ def _bounded(
         return said, False
     if options.delivery is Delivery.AT_MOST_ONCE:
         return EffectOutcome.unknown(f"Its attempt was given up: {why}"), runs_on
-    return Raised(f"Effect attempt was given up: {why}", kinds=("TimeoutError",)), runs_on
+    late = f"Effect attempt was given up: {why}"
+    return Raised(late, kinds=("TimeoutError",), unknown=True), runs_on
 
 
 def time_left(mover: Mover, open_step: OpenStep, options: Options) -> tuple[float, str]:
@@ -330,6 +334,7 @@ def _context(
         deadline,
         Heartbeats(open_step.progress),
         transaction,
+        None if transaction is not None else mover.settings.is_cancelled,
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from abstractruntime.core.checkpoint import MAIN, NO_TERMS, Checkpoint, Driver, OpenStep, Terms
 from abstractruntime.core.commit import Commit, Loaded, Message
-from abstractruntime.core.machine import ends, wait
+from abstractruntime.core.machine import approval, ends, wait
 from abstractruntime.core.machine.assemble import assemble
 from abstractruntime.core.machine.edit import draft_of_new
 from abstractruntime.core.machine.plan import Planned
@@ -35,21 +36,29 @@ def child_id_of(run_id: str, generation: int, node_id: str, visit: int, branch: 
     return str(uuid.uuid5(NAMESPACE, identity))
 
 
-def begin(mover: Mover, planned: Planned, key: str, decision: StartChild) -> Flow[None]:
+def begin(
+    mover: Mover,
+    planned: Planned,
+    key: str,
+    decision: StartChild,
+    granted: OpenStep | None = None,
+) -> Flow[None]:
     """Start the child in the parent's commit; a sync one is driven at once."""
     from abstractruntime.engine import perform
 
     draft = mover.draft
     run = draft.run
-    if decision.wait and mover.depth >= MAX_NESTED:
-        said = EffectOutcome.failed(f"Subworkflows nest deeper than {MAX_NESTED}")
-        open_step = perform.intend(mover, planned, key)
-        apply(mover, Done(open_step, said, final=True))
+    refused = _refused(mover, decision)
+    if refused is not None:
+        open_step = perform.intend(mover, planned, key, granted=granted)
+        apply(mover, Done(open_step, refused, final=True))
         return
     child_id = child_id_of(run.run_id, draft.generation, run.current_node, draft.visit())
     spec = _spec(mover.settings, decision.workflow_id)
     known = yield Read(lambda store: store.load(child_id))
-    open_step = perform.intend(mover, planned, key, child=child_id if decision.wait else None)
+    awaited = child_id if decision.wait else None
+    open_step = perform.intend(mover, planned, key, child=awaited, granted=granted)
+    _note_closing(mover, decision)
     if known is None:
         draft.creates.append(_creation(mover, child_id, spec, decision))
     if decision.wait:
@@ -68,21 +77,37 @@ def begin_branch(
 
     draft = mover.draft
     run = draft.run
-    if decision.wait and mover.depth >= MAX_NESTED:
-        said = EffectOutcome.failed(f"Subworkflows nest deeper than {MAX_NESTED}")
+    refused = _refused(mover, decision)
+    if refused is not None:
         open_step = perform.intend(mover, planned, key, branch=branch)
-        apply(mover, Done(open_step, said, final=True))
+        apply(mover, Done(open_step, refused, final=True))
         return
     child_id = child_id_of(run.run_id, draft.generation, run.current_node, draft.visit(), branch)
     spec = _spec(mover.settings, decision.workflow_id)
     known = yield Read(lambda store: store.load(child_id))
     child = child_id if decision.wait else None
     open_step = perform.intend(mover, planned, key, child=child, branch=branch)
+    _note_closing(mover, decision)
     if known is None:
         draft.creates.append(_creation(mover, child_id, spec, decision))
     if not decision.wait:
         said = EffectOutcome.completed({"sub_run_id": child_id, "async": True})
         apply(mover, Done(open_step, said, final=True))
+
+
+def _refused(mover: Mover, decision: StartChild) -> EffectOutcome | None:
+    if decision.wait and mover.depth >= MAX_NESTED:
+        return EffectOutcome.failed(f"Subworkflows nest deeper than {MAX_NESTED}")
+    if decision.closing is not None and not mover.settings.lists_children:
+        return EffectOutcome.failed("A close policy needs a store that can list children")
+    return None
+
+
+def _note_closing(mover: Mover, decision: StartChild) -> None:
+    """The run's end reaches this child: it has something to do before it ends."""
+    draft = mover.draft
+    if decision.closing is not None and not draft.terms.closes:
+        draft.terms = replace(draft.terms, closes=True)
 
 
 def unblock_branches(mover: Mover) -> Flow[bool]:
@@ -132,7 +157,8 @@ def drive_open(mover: Mover, open_step: OpenStep) -> Flow[None]:
 
 
 def unblock(mover: Mover) -> Flow[bool]:
-    """A waiting run goes on if its time has come or its child has ended; False: it waits."""
+    """A waiting run goes on, or ends, if its time has come or its child has ended; False: it
+    waits."""
     draft = mover.draft
     waiting = draft.run.waiting
     if waiting is None:
@@ -141,6 +167,9 @@ def unblock(mover: Mover) -> Flow[bool]:
         return (yield from unblock_branches(mover))
     now = mover.now()
     if waiting.until is not None and normal(waiting.until) <= normal(now):
+        asked = approval.asked(draft)
+        if asked is not None:
+            return approval.fall_due(draft, asked, now=normal(now), ids=mover.settings.new_id)
         wait.fire(draft, now=now, line_id=mover.settings.new_id())
         return True
     if waiting.reason is not WaitReason.SUBWORKFLOW:
@@ -171,7 +200,7 @@ def _hear_child(mover: Mover, waiting: WaitState) -> Flow[bool]:
     draft.consumed.append(message.message_id)
     error = f"Effect failed after 1 attempts: {_failure(child)}"
     ends.fail_wait(draft, error, now=now, line_id=line_id)
-    return False
+    return True
 
 
 def wait_key_of(child_id: str) -> str:
@@ -191,6 +220,7 @@ def new_run(
     driver: Driver | None = None,
     reports_to: str | None = None,
     deadline: str | None = None,
+    closing: str | None = None,
 ) -> Commit:
     """The commit that creates a run at its entry node. Raises NotJson, LimitExceeded for vars."""
     now = settings.now()
@@ -212,7 +242,9 @@ def new_run(
             version=spec.version,
             driver=driver,
             reports_to=reports_to,
-            terms=NO_TERMS if deadline is None else Terms(deadline=deadline),
+            terms=NO_TERMS
+            if deadline is None and closing is None
+            else Terms(deadline=deadline, closing=closing),
         ),
     )
     draft = draft_of_new(run, now=now, line_id=settings.new_id)
@@ -231,6 +263,7 @@ def _creation(mover: Mover, child_id: str, spec: WorkflowSpec, decision: StartCh
         parent_run_id=parent.run_id,
         driver=mover.me if decision.wait else None,
         reports_to=wait_key_of(child_id) if decision.wait else None,
+        closing=decision.closing,
     )
 
 

@@ -36,11 +36,15 @@ class StepFacts:
 
 @value
 class StartChild:
-    """The decision to start a child run; `wait`: the parent goes on when it has ended."""
+    """The decision to start a child run; `wait`: the parent goes on when it has ended.
+
+    `closing`: its close policy, None where it lives on.
+    """
 
     workflow_id: str
     vars: dict[str, Any]
     wait: bool
+    closing: str | None = None
 
 
 @value

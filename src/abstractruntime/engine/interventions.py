@@ -1,4 +1,4 @@
-"""What people and hosts do to a run beside ticking it, as methods of `Runtime`: pause, resolve.
+"""What people and hosts do to a run beside ticking it, as methods of `Runtime`: resolve.
 
 Each delegates to one operation; the a-prefixed twin awaits the same flow.
 """
@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from abstractruntime.core.checkpoint import Driver
 from abstractruntime.core.models import RunState
-from abstractruntime.engine.operations import pause as pauses
 from abstractruntime.engine.operations.resolve import resolve
 from abstractruntime.engine.outcome import EffectOutcome
 from abstractruntime.engine.requests import Flow
@@ -29,41 +28,6 @@ class Interventions:
 
     async def _adrive(self, flow: Callable[[Driver], Flow[T]], executor: Any = None) -> T:
         raise NotImplementedError
-
-    def pause_run(
-        self, run_id: str, *, reason: str | None = None, actor_id: str | None = None
-    ) -> RunState:
-        """Nobody moves the run until `unpause_run`; its waits, timers and messages stand.
-
-        A driver that has it finishes the attempt under way. Raises UnknownRun, RunEnded.
-        """
-        return self._drive(
-            lambda _: pauses.pause(self._settings, run_id, reason=reason, actor_id=actor_id)
-        )
-
-    async def apause_run(
-        self, run_id: str, *, reason: str | None = None, actor_id: str | None = None
-    ) -> RunState:
-        """`pause_run`, awaited."""
-        return await self._adrive(
-            lambda _: pauses.pause(self._settings, run_id, reason=reason, actor_id=actor_id)
-        )
-
-    def unpause_run(
-        self, run_id: str, *, reason: str | None = None, actor_id: str | None = None
-    ) -> RunState:
-        """Let the run be moved again; nothing is executed. Raises UnknownRun."""
-        return self._drive(
-            lambda _: pauses.unpause(self._settings, run_id, reason=reason, actor_id=actor_id)
-        )
-
-    async def aunpause_run(
-        self, run_id: str, *, reason: str | None = None, actor_id: str | None = None
-    ) -> RunState:
-        """`unpause_run`, awaited."""
-        return await self._adrive(
-            lambda _: pauses.unpause(self._settings, run_id, reason=reason, actor_id=actor_id)
-        )
 
     def resolve(
         self,

@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from abstractruntime.core.commit import Message
-from abstractruntime.core.machine import ends, wait
+from abstractruntime.core.machine import approval, ends, wait
 from abstractruntime.core.machine.mail import expired, heard_keys, times_out
 from abstractruntime.core.models import RunStatus
 from abstractruntime.core.times import normal
@@ -49,6 +49,8 @@ def receive(mover: Mover) -> Flow[bool]:
     waiting = draft.run.waiting
     if draft.run.status is not RunStatus.WAITING or waiting is None:
         return False
+    if draft.open_steps and approval.asked(draft) is not None:
+        return False  # approvals have answers and times of their own
     now = normal(mover.now())
     until = normal(waiting.until, what="waiting.until") if times_out(waiting) else None
     names = heard_keys(draft.run)

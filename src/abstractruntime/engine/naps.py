@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def nap(mover: Mover, seconds: float) -> Flow[bool]:
     """Let so many seconds pass. False: the run's deadline comes first, and has come now."""
-    deadline = mover.draft.terms.deadline
+    terms = mover.draft.terms
+    # A run that is about to end anyhow has its undos performed, however late it is.
+    deadline = None if terms.ending is not None else terms.deadline
     left = seconds + 1 if deadline is None else seconds_between(mover.now(), deadline)
     if left <= seconds:
         if left > 0:
@@ -25,9 +27,9 @@ def nap(mover: Mover, seconds: float) -> Flow[bool]:
 
 
 def held(mover: Mover) -> bool:
-    """Whether nothing more may begin: the run is paused, or past its deadline."""
+    """Whether nothing more may begin: the run is paused, about to end, or past its deadline."""
     terms = mover.draft.terms
     if terms is NO_TERMS:
         return False
     late = terms.deadline is not None and terms.deadline <= mover.now()
-    return late or terms.paused is not None
+    return late or terms.phase is not None

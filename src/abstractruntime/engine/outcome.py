@@ -95,6 +95,15 @@ class StepContext(NamedTuple):
     deadline: str | None = None
     heartbeats: Heartbeats | None = None
     transaction: Any = None
+    look: Callable[[str], bool] | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the run is cancelled or to be: time to clean up and return. Reads the store.
+
+        Inside a transaction, where handlers cannot read, always False.
+        """
+        return self.look is not None and self.look(self.run_id)
 
     @property
     def progress(self) -> Any:

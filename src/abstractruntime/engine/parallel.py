@@ -19,7 +19,7 @@ from abstractruntime.core.machine.plan import Fanout, Planned
 from abstractruntime.core.models import RunStatus
 from abstractruntime.core.options import Delivery, options_from
 from abstractruntime.core.times import seconds_between
-from abstractruntime.engine import attempts, children, doubt, perform, recalls
+from abstractruntime.engine import approvals, attempts, children, doubt, perform, recalls
 from abstractruntime.engine.effects import Decision, Perform, Raised, StartChild
 from abstractruntime.engine.naps import held, nap
 from abstractruntime.engine.outcome import EffectOutcome
@@ -68,12 +68,15 @@ def _intend(mover: Mover, planned: Planned, key: str, branch: str) -> Flow[None]
     decision: Decision = perform.decide(
         mover, planned.type, planned.payload, planned.result_key, planned.next_node, branch
     )
-    if type(decision) is StartChild:
-        yield from children.begin_branch(mover, planned, key, decision, branch)
-        return
-    refused: EffectOutcome | None = None
     if type(decision) is Perform:
         planned = perform.with_declared(planned, decision)
+    refused = approvals.bars(mover, planned, decision)
+    if refused is not None:
+        opened = perform.intend(mover, planned, key, branch=branch)
+    elif type(decision) is StartChild:
+        yield from children.begin_branch(mover, planned, key, decision, branch)
+        return
+    elif type(decision) is Perform:
         once = (planned.options or {}).get("delivery") == Delivery.AT_MOST_ONCE.value
         opened = perform.intend(mover, planned, key, branch=branch, begun=not once)
         refused = attempts.refusal(mover, opened, decision)

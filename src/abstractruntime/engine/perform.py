@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from abstractruntime.core.canonical import encode, key_form
 from abstractruntime.core.checkpoint import MAIN, OpenStep
 from abstractruntime.core.identifiers import checked
-from abstractruntime.core.machine import step
+from abstractruntime.core.machine import step, undo
 from abstractruntime.core.machine.plan import Planned
 from abstractruntime.core.models import Effect
 from abstractruntime.core.options import Delivery, options_from
 from abstractruntime.core.policy import step_key as policy_key
 from abstractruntime.core.times import seconds_between
-from abstractruntime.engine import attempts, children, doubt
+from abstractruntime.engine import approvals, attempts, children, doubt
 from abstractruntime.engine.effects import Decision, Perform, StartChild, StepFacts
 from abstractruntime.engine.naps import nap
 from abstractruntime.engine.outcome import EffectOutcome
@@ -52,23 +52,33 @@ def _key_form(planned: Planned) -> str:
     return key_form(planned.payload)
 
 
-def begin(mover: Mover, planned: Planned, key: str) -> Flow[None]:
-    """A new step: decide, write the intent where something is performed, perform it."""
+def begin(mover: Mover, planned: Planned, key: str, granted: OpenStep | None = None) -> Flow[None]:
+    """A new step: decide, write the intent where something is performed, perform it.
+
+    One that needs an approval only asks for it; `granted` is that step when it has it.
+    """
     decision = decide(mover, planned.type, planned.payload, planned.result_key, planned.next_node)
-    if type(decision) is StartChild:
-        yield from children.begin(mover, planned, key, decision)
-        return
     if type(decision) is Perform:
         planned = with_declared(planned, decision)
-        open_step = intend(mover, planned, key)
-        refused = attempts.refusal(mover, open_step, decision)
+    if (
+        (planned.options or mover.settings.approvals)
+        and granted is None
+        and approvals.holds(mover, planned, key, decision)
+    ):
+        return
+    if type(decision) is StartChild:
+        yield from children.begin(mover, planned, key, decision, granted)
+        return
+    if type(decision) is Perform:
+        open_step = intend(mover, planned, key, granted=granted)
+        refused = attempts.refusal(mover, open_step, decision) if planned.options else None
         if refused is None:
             yield from mover.commit(mover.me)
             yield from attempts.attempts(mover, open_step, decision, planned.text)
             return
         decision = refused
     else:
-        open_step = intend(mover, planned, key)
+        open_step = intend(mover, planned, key, granted=granted)
     if type(decision) is EffectOutcome:
         apply(mover, Done(open_step, decision, final=True))
 
@@ -87,10 +97,13 @@ def intend(
     key: str,
     *,
     child: str | None = None,
+    granted: OpenStep | None = None,
     branch: str = MAIN,
     begun: bool = True,
 ) -> OpenStep:
     """The STARTED record and open step of a new step, in the draft."""
+    if granted is not None:
+        return approvals.start(mover, granted, key, child=child)
     settings = mover.settings
     first_at = None
     if planned.options:
@@ -99,7 +112,7 @@ def intend(
         # A step that must not be begun twice is synced before it begins, at either durability.
         if begun and planned.options.get("delivery") == Delivery.AT_MOST_ONCE.value:
             mover.draft.urgent = True
-    return step.intend(
+    open_step = step.intend(
         mover.draft,
         planned,
         step_id=settings.new_id(),
@@ -112,6 +125,10 @@ def intend(
         branch=branch,
         begun=begun,
     )
+    if planned.undo is not None:
+        line_id = settings.new_id()
+        undo.register(mover.draft, open_step, planned.undo, now=mover.at, line_id=line_id)
+    return open_step
 
 
 def decide(
@@ -132,6 +149,8 @@ def decide(
 def perform_open(mover: Mover, open_step: OpenStep) -> Flow[bool]:
     """Go on with an open step: a due attempt, or one whose driver died. False: not due yet."""
     draft = mover.draft
+    if open_step.approval is not None and (yield from approvals.takes(mover, open_step)):
+        return True
     if open_step.child is not None:
         yield from _take_over(mover, open_step)
         yield from children.drive_open(mover, open_step)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from abstractruntime.core.approval import Rule
 from abstractruntime.core.checkpoint import Driver
 from abstractruntime.core.config import RuntimeConfig
 from abstractruntime.core.machine.seal import sealer_for
@@ -19,11 +20,11 @@ from abstractruntime.engine.context import DefaultRunContext
 from abstractruntime.engine.drive import adrive, drive
 from abstractruntime.engine.effects import EffectRegistry
 from abstractruntime.engine.entropy import new_id, salt
+from abstractruntime.engine.families import Families, is_cancelled
 from abstractruntime.engine.hooks import Hooks
 from abstractruntime.engine.interventions import Interventions
 from abstractruntime.engine.liveness import begin, end
 from abstractruntime.engine.mail_verbs import MailVerbs
-from abstractruntime.engine.operations.cancel import cancel
 from abstractruntime.engine.operations.edit import edit_vars, restore
 from abstractruntime.engine.operations.reopen import reopen
 from abstractruntime.engine.operations.resume import Answer, resume
@@ -43,11 +44,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Runtime(Interventions, MailVerbs):
+class Runtime(Families, Interventions, MailVerbs):
     """Runs workflows durably on a store.
 
     Give `store` (see open_store) or the api's `run_store` and `ledger_store`. `functions` are what
-    `call` effects may name beside the workflow's own. Everything that returns is durable.
+    `call` effects may name beside the workflow's own, `approvals` rules over effects. Everything
+    that returns is durable.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Runtime(Interventions, MailVerbs):
         store: Store | None = None,
         functions: Mapping[str, Callable[..., Any]] | None = None,
         snapshot_store: SnapshotStore | None = None,
+        approvals: Sequence[Rule] = (),
     ) -> None:
         if store is None:
             if run_store is None or ledger_store is None:
@@ -80,6 +83,7 @@ class Runtime(Interventions, MailVerbs):
         self._snapshot_store = snapshot_store
         self._effect_policy: EffectPolicy = effect_policy or DefaultEffectPolicy()
         self._config = config or RuntimeConfig()
+        self._approvals = tuple(approvals)
         self._hooks = Hooks()
         self._effects = EffectRegistry(
             builtin_effects(lambda: self._workflow_registry, functions or {}), effect_handlers
@@ -248,22 +252,6 @@ class Runtime(Interventions, MailVerbs):
         said = Answer(run_id, payload, wait_key, wait_id, actor_id)
         return await self._adrive(lambda me: self._resume(workflow, said, max_steps, me))
 
-    def cancel_run(
-        self, run_id: str, *, reason: str | None = None, actor_id: str | None = None
-    ) -> RunState:
-        """End the run as CANCELLED; ended runs come back unchanged. Raises UnknownRun."""
-        return self._drive(
-            lambda _: cancel(self._settings, run_id, reason=reason, actor_id=actor_id)
-        )
-
-    async def acancel_run(
-        self, run_id: str, *, reason: str | None = None, actor_id: str | None = None
-    ) -> RunState:
-        """`cancel_run`, awaited."""
-        return await self._adrive(
-            lambda _: cancel(self._settings, run_id, reason=reason, actor_id=actor_id)
-        )
-
     def reopen(
         self, run_id: str, *, actor_id: str | None = None, reason: str | None = None
     ) -> RunState:
@@ -347,7 +335,14 @@ class Runtime(Interventions, MailVerbs):
             limits=self._config.to_limits_dict,
             journals_vars=Capability.ATOMIC not in self._store.capabilities,
             transactional=Capability.TRANSACTIONAL in self._store.capabilities,
+            lists_children=Capability.QUERYABLE in self._store.capabilities,
+            is_cancelled=self._is_cancelled,
+            approvals=self._approvals,
         )
+
+    def _is_cancelled(self, run_id: str) -> bool:
+        loaded = self._store.load(run_id)
+        return loaded is not None and is_cancelled(loaded.run)
 
     def _tick(
         self, workflow: AnyWorkflow, run_id: str, max_steps: float, me: Driver

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from abstractruntime.core.approval import Rule
 from abstractruntime.core.machine.assemble import Sealer
 from abstractruntime.core.policy import EffectPolicy
 from abstractruntime.core.spec import RunContext, WorkflowSource
@@ -32,7 +33,9 @@ class Settings:
     `limits` gives the _limits that new runs start with; `new_id` makes ids of records and steps.
     `journals_vars`: what handlers change in vars stands in their records too, for stores that may
     have to redo a commit from its records. `transactional`: the store lets handlers write rows of
-    their own with a step.
+    their own with a step. `lists_children`: it can say which children a run has.
+    `is_cancelled` says whether a run is cancelled, or to be. `approvals`: rules over effects, of
+    which the first that matches counts.
     """
 
     effects: EffectRegistry
@@ -46,6 +49,9 @@ class Settings:
     limits: Callable[[], dict[str, Any]]
     journals_vars: bool
     transactional: bool
+    lists_children: bool = True
+    is_cancelled: Callable[[str], bool] | None = None
+    approvals: tuple[Rule, ...] = ()
 
     def now(self) -> str:
         """The runtime's clock."""

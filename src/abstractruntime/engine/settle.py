@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from abstractruntime.core.canonical import chain_form, exact
-from abstractruntime.core.checkpoint import MAIN, OpenStep
+from abstractruntime.core.checkpoint import OpenStep
 from abstractruntime.core.commit import Evidence
-from abstractruntime.core.machine import ends, join, pause, step
+from abstractruntime.core.machine import ends, join, pause, step, undo
 from abstractruntime.core.machine.redo import Changed
 from abstractruntime.core.models import Effect, wait_to_dict
 from abstractruntime.core.options import Delivery, Options, options_from
@@ -66,7 +66,9 @@ def apply(mover: Mover, done: Done) -> float | None:
             step.complete(draft, open_step, outcome.result, now=now)
             _journal_vars(mover, done)
             return None
-        if status == "waiting" and outcome.wait is not None:
+        if status == "waiting" and undo.is_undo(open_step):
+            error, final = "An undo cannot wait", True
+        elif status == "waiting" and outcome.wait is not None:
             if outcome.wait.until is not None:
                 normal(outcome.wait.until, what="waiting.until")
             step.wait(draft, open_step, outcome.wait, now=now)
@@ -98,7 +100,7 @@ def _fail(mover: Mover, done: Done, error: str, *, final: bool, now: str) -> flo
         if delay is not None:
             step.fail_attempt(draft, open_step, error, now=now, next_at=plus(now, delay))
             return delay
-    _give_up(mover, open_step, options, error, now)
+    _give_up(mover, open_step, options, error, now, known=done.outcome.status != "unknown")
     return None
 
 
@@ -125,14 +127,24 @@ def _delay(
     return delay if seconds_between(open_step.first_at, now) + delay < bound else None
 
 
-def _give_up(mover: Mover, open_step: OpenStep, options: Options, error: str, now: str) -> None:
+def _give_up(
+    mover: Mover, open_step: OpenStep, options: Options, error: str, now: str, *, known: bool
+) -> None:
+    """`known`: its last attempt is known to have done nothing."""
     draft, settings = mover.draft, mover.settings
     text = f"Effect failed after {open_step.attempt} attempts: {error}"
     exhausted = "fail" if options.retry is None else options.retry.on_exhausted
+    if undo.is_undo(open_step):
+        # Neither ended with it undone nor undone by half: somebody has to look.
+        why = f"The undo failed after {open_step.attempt} attempts: {error}"
+        step.doubt(draft, open_step, why, now=now)
+        return
+    if draft.terms.undos and known and exhausted != "pause":
+        undo.not_performed(draft, open_step, now=now, line_id=settings.new_id())
     if exhausted == "pause":
         step.fail_attempt(draft, open_step, error, now=now, next_at=now)
         pause.pause(draft, reason=text, cause="exhausted", now=now, line_id=settings.new_id())
-    elif open_step.branch != MAIN:
+    elif open_step.joins:
         step.fail_attempt(draft, open_step, error, now=now, next_at=None)
         join.fail(draft, open_step.branch, error)
     elif exhausted == "fail" or exhausted not in mover.spec.nodes:

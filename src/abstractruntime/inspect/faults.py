@@ -47,8 +47,8 @@ def _of_waiting(run: RunState, at: Checkpoint) -> Iterator[str]:
         yield "it is waiting and nothing says for what"
     elif not at.waits and at.revision and not _edited(run, at):
         yield "it is waiting and has no open wait"
-    # What is waited for may be somebody's word on a step whose outcome is unknown.
-    if any(step.unknown is None for step in at.open_steps.values()):
+    # What is waited for may be somebody's word on a step: before it begins (attempt 0), or after.
+    if any(step.unknown is None and step.attempt != 0 for step in at.open_steps.values()):
         yield "it is waiting and has an open step"
     for branch, step in at.open_steps.items():
         if step.unknown is not None and branch not in at.waits:
@@ -85,7 +85,7 @@ def _of_branches(run: RunState, at: Checkpoint) -> Iterator[str]:
             f"{join.failed} failed and {len(names - {MAIN})} open are {found}"
         )
     for branch, step in at.open_steps.items():
-        if branch in at.waits and step.unknown is None:
+        if branch in at.waits and step.unknown is None and step.attempt != 0:
             yield f"branch {branch} is being performed and waits"
 
 

@@ -44,6 +44,8 @@ def ways_on(store: Store, run: RunState, short: Short) -> list[Way]:
             Way(("resolve", name, "--retry")),
             Way(("resolve", name, "--fail")),
         ]
+    if run.status is RunStatus.WAITING and any(s.attempt == 0 for s in at.open_steps.values()):
+        return [*ways, Way(("approve", name), app=True), Way(("reject", name), app=True)]
     if run.status is RunStatus.RUNNING:
         return [*ways, Way(("continue", name), app=True)]
     if at.join is not None:

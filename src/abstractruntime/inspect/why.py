@@ -136,7 +136,11 @@ def why(store: Store, run_id: str, *, now: str, live: Callable[[Driver], bool] =
     tail = _tail(store, run, at)
     waits = [_waiting(store, run, at, branch, messages, tail, now) for branch in _waits(at)]
     unread = _unread(messages, [key for wait in waits for key in wait.keys], now)
-    steps = [_trying(step, tail) for step in at.open_steps.values() if step.unknown is None]
+    steps = [
+        _trying(step, tail)
+        for step in at.open_steps.values()
+        if step.unknown is None and step.attempt != 0
+    ]
     return Why(
         run_id=run_id,
         short=short(run_id),

@@ -58,7 +58,7 @@ class ScheduledRuntime:
             workflow=self._workflow(run_id), run_id=run_id, max_steps=max_steps
         )
 
-    def respond(self, run_id: str, payload: Any) -> RunState:
+    def respond(self, run_id: str, payload: Any, *, actor_id: str | None = None) -> RunState:
         """Answer whatever the run waits for. Raises NotWaiting (a ValueError)."""
         run = self.runtime.get_state(run_id)
         if run.status is not RunStatus.WAITING or run.waiting is None:
@@ -70,11 +70,16 @@ class ScheduledRuntime:
             run_id=run_id,
             wait_key=run.waiting.wait_key,
             payload=payload,
+            actor_id=actor_id,
         )
 
-    def resume_event(self, *, run_id: str, wait_key: str, payload: Any) -> RunState:
+    def resume_event(
+        self, *, run_id: str, wait_key: str, payload: Any, actor_id: str | None = None
+    ) -> RunState:
         """Answer the wait of that key."""
-        return self.scheduler.resume_event(run_id=run_id, wait_key=wait_key, payload=payload)
+        return self.scheduler.resume_event(
+            run_id=run_id, wait_key=wait_key, payload=payload, actor_id=actor_id
+        )
 
     def get_state(self, run_id: str) -> RunState:
         """The run as last committed."""
@@ -109,13 +114,17 @@ class ScheduledRuntime:
             child_run_id=child_run_id, child_output=child_output
         )
 
-    def cancel_run(self, run_id: str, *, reason: str | None = None) -> RunState:
-        """Cancel this run alone."""
-        return self.runtime.cancel_run(run_id, reason=reason)
+    def cancel_run(
+        self, run_id: str, *, reason: str | None = None, actor_id: str | None = None
+    ) -> RunState:
+        """Cancel this run alone, and children only as their close policies say."""
+        return self.runtime.cancel_run(run_id, reason=reason, actor_id=actor_id)
 
-    def cancel_with_children(self, run_id: str, *, reason: str | None = None) -> list[RunState]:
-        """Cancel this run and all below it."""
-        return self.scheduler.cancel_with_children(run_id, reason=reason)
+    def cancel_with_children(
+        self, run_id: str, *, reason: str | None = None, actor_id: str | None = None
+    ) -> list[RunState]:
+        """Cancel this run and all below it; those that this call ended."""
+        return self.scheduler.cancel_with_children(run_id, reason=reason, actor_id=actor_id)
 
     @property
     def is_running(self) -> bool:

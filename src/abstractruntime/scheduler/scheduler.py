@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import RunState, RunStatus, WaitReason
 from abstractruntime.core.times import normal, seconds_between
 from abstractruntime.engine.drive import run_blocking
@@ -121,7 +120,9 @@ class Scheduler:
 
     # -- by hand
 
-    def resume_event(self, *, run_id: str, wait_key: str, payload: Any) -> RunState:
+    def resume_event(
+        self, *, run_id: str, wait_key: str, payload: Any, actor_id: str | None = None
+    ) -> RunState:
         """Answer a waiting run and move it on. Raises NotWaiting (a ValueError), as `resume`."""
         run = self._runtime.get_state(run_id)
         if run.status is not RunStatus.WAITING:
@@ -130,7 +131,11 @@ class Scheduler:
             )
         workflow = self._registry.get_or_raise(run.workflow_id)
         return self._runtime.resume(
-            workflow=workflow, run_id=run_id, wait_key=wait_key, payload=payload
+            workflow=workflow,
+            run_id=run_id,
+            wait_key=wait_key,
+            payload=payload,
+            actor_id=actor_id,
         )
 
     def find_waiting_runs(
@@ -166,22 +171,14 @@ class Scheduler:
             payload={"sub_run_id": child_run_id, "output": child_output},
         )
 
-    def cancel_with_children(self, run_id: str, *, reason: str | None = None) -> list[RunState]:
-        """Cancel the run and every live run below it; those that were cancelled by this call."""
-        cancelled: list[RunState] = []
-        waiting, seen = [run_id], set()
-        while waiting:
-            current = waiting.pop(0)
-            if current in seen:
-                continue
-            seen.add(current)
-            before = self._runtime.get_state(current)
-            after = self._runtime.cancel_run(current, reason=reason)
-            if before.status not in ENDED and after.status is RunStatus.CANCELLED:
-                cancelled.append(after)
-            children = self._runtime.store.list_children(parent_run_id=current)
-            waiting.extend(child.run_id for child in children)
-        return cancelled
+    def cancel_with_children(
+        self, run_id: str, *, reason: str | None = None, actor_id: str | None = None
+    ) -> list[RunState]:
+        """Cancel the run and every live run below it; those that were cancelled by this call.
+
+        Driven ones, and those with undos, are asked and end soon (Runtime.cancel_tree).
+        """
+        return self._runtime.cancel_tree(run_id, reason=reason, actor_id=actor_id)
 
     # -- the loop
 

@@ -14,6 +14,7 @@ from abstractruntime.core import times
 from abstractruntime.core.checkpoint import Checkpoint
 from abstractruntime.core.commit import Evidence
 from abstractruntime.core.machine.redo import stands_by
+from abstractruntime.core.machine.undo import UNDO
 from abstractruntime.core.models import RunState, StepRecord, StepStatus
 from abstractruntime.errors import InvalidTime
 
@@ -66,8 +67,15 @@ def with_next(record: Record, checkpoint: Checkpoint) -> Record:
     """The run store drops checkpoints: the ledger has to say how an open step goes on."""
     for step in checkpoint.open_steps.values():
         if step.step_id == record["step_id"]:
-            return with_then(record, node=step.next_node, child=step.child)
+            then = {"branch": step.branch} if step.branch.startswith(UNDO) else {}
+            return with_then(record, node=step.next_node, child=step.child, **then)
     return with_then(record)  # by it a ledger says that checkpoints were dropped
+
+
+def opens_step(record: Record) -> bool:
+    """Whether the record leaves its step open: an intent, or a question for its approval."""
+    asks = record["status"] == "waiting" and "approval" in (record.get("result") or {})
+    return record["status"] == "started" or asks
 
 
 def kept_checkpoints(records: Iterable[Record]) -> bool:

@@ -55,6 +55,7 @@ from abstractruntime.storage.paired_journal import (
     kept_checkpoints,
     moment_of,
     not_redone,
+    opens_step,
     revision_of,
     with_next,
     with_then,
@@ -331,7 +332,7 @@ class Looks:
                 data["last"] = True
             if not self._ledger_exact:
                 data = self._with_lost(data)
-            if known.kernel is not None and data["status"] == "started":
+            if known.kernel is not None and opens_step(data):
                 data = with_next(data, commit.checkpoint)
             records.append(record_from_dict(data) if self._ledger_exact else own_record(data))
         if not records:

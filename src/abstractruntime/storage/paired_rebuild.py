@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from abstractruntime.core.checkpoint import MAIN, Checkpoint, OpenStep, OpenWait
+from abstractruntime.core.checkpoint import MAIN, NO_TERMS, Checkpoint, OpenStep, OpenWait
+from abstractruntime.core.machine.approval import state_from
+from abstractruntime.core.machine.undo import UNDO
 from abstractruntime.core.models import RunState, RunStatus
 from abstractruntime.storage.paired_journal import (
     THEN,
@@ -17,6 +19,7 @@ from abstractruntime.storage.paired_journal import (
     revision_of,
     without_then,
 )
+from abstractruntime.storage.paired_terms import terms_told
 
 
 def rebuilt(run: RunState, records: Sequence[Record]) -> Checkpoint:
@@ -32,15 +35,21 @@ def rebuilt(run: RunState, records: Sequence[Record]) -> Checkpoint:
     open_step = _open_step(run, steps, visits)
     waits = _waits(run, steps, visits)
     sealed = [record for record in records if record.get("chain") == 2]
+    terms = terms_told(steps)
+    due = run.status is RunStatus.RUNNING and terms.ending is not None
+    if not (due or _in_doubt(run)):
+        terms = replace(terms, ending=None)  # what the run shows was never so far
     return Checkpoint(
         revision=max((revision_of(record) or 1 for record in records), default=1),
         generation=generation,
         visits=visits,
         entered=open_step is not None or bool(waits),
-        open_steps={} if open_step is None else {MAIN: open_step},
+        open_steps={} if open_step is None else {open_step.branch: open_step},
         waits=waits,
         chain_head=sealed[-1]["record_hash"] if sealed else None,
         linked=sum(kind_of(r) == "evidence" and not is_evidence(r) for r in records),
+        queued_at=terms.ending["at"] if due and terms.ending is not None else None,
+        terms=NO_TERMS if terms == NO_TERMS else terms,
     )
 
 
@@ -57,11 +66,17 @@ def _visits(records: Sequence[Record]) -> dict[str, int]:
     """How often each node was entered: as recorded, or the first attempts at it, counted."""
     counted: dict[str, int] = {}
     named: dict[str, int] = {}
+    asked: set[str] = set()
     for record in records:
         node = record["node_id"]
         if isinstance(record.get("visit"), int):
             named[node] = max(record["visit"], named.get(node, 0))
-        elif record.get("effect") and record["status"] == "started" and _attempt(record) == 1:
+        elif record.get("effect") and record["step_id"] not in asked:
+            # A step that had to be approved was entered when that was asked for.
+            if record.get("attempt") == 0:
+                asked.add(record["step_id"])
+            elif record["status"] != "started" or _attempt(record) != 1:
+                continue
             counted[node] = counted.get(node, 0) + 1
     return {**counted, **named}
 
@@ -70,19 +85,24 @@ def _open_step(
     run: RunState, records: Sequence[Record], visits: Mapping[str, int]
 ) -> OpenStep | None:
     """The last step of the current node, when nothing says how it came out."""
-    if run.status is not RunStatus.RUNNING:
-        return None
     steps = [record for record in records if record.get("effect")]
-    if not steps or steps[-1]["status"] not in ("started", "failed"):
+    if not steps:
         return None
     last = steps[-1]
-    if last["node_id"] != run.current_node or last.get("branch"):
-        return None  # of several effects at once no record tells the plan
+    approval = state_from(records, last["step_id"])
+    asked = last["status"] == "waiting" and approval is not None
+    if run.status is not RunStatus.RUNNING and not (asked and run.status is RunStatus.WAITING):
+        return None
+    if last["status"] not in ("started", "failed") and not asked:
+        return None
     failed = last["status"] == "failed"
     effect = last["effect"]
     then: Record = next(
         (r["effect"].get(THEN) or {} for r in steps if r["step_id"] == last["step_id"]), {}
     )
+    branch = last.get("branch") or then.get("branch") or MAIN
+    if not branch.startswith(UNDO) and (branch or last["node_id"] != run.current_node):
+        return None  # of several effects at once no record tells the plan
     return OpenStep(
         step_id=last["step_id"],
         node_id=last["node_id"],
@@ -98,10 +118,12 @@ def _open_step(
         opened=_first_revision(records, last["step_id"]),
         next_node=then.get("node"),
         # A run that still runs after a failed attempt has another one due.
-        attempt=_attempt(last) + failed,
+        attempt=0 if asked else _attempt(last) + failed,
         wake_at=(without_then(last).get("next_at") or last.get("ended_at")) if failed else None,
         child=then.get("child"),
         salt=(last.get("salts") or {}).get("payload"),
+        branch=branch,
+        approval=approval,
     )
 
 
@@ -133,6 +155,12 @@ def _waits(
             child=(waiting.details or {}).get("sub_run_id"),
         )
     }
+
+
+def _in_doubt(run: RunState) -> bool:
+    """Whether the run waits for a word on a step whose outcome is unknown."""
+    key = None if run.waiting is None else run.waiting.wait_key
+    return key is not None and key.startswith("resolve:")
 
 
 def _wait_key(record: Record) -> Any:

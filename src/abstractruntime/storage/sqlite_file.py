@@ -356,7 +356,8 @@ def _identity_of(connection: apsw.Connection) -> tuple[int, int, list[str]]:
         tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema LIMIT 5")]
         return connection.pragma("user_version"), connection.pragma("application_id"), tables
     finally:
-        if alone:
+        # After some errors SQLite has undone it by itself, and that error is the one to tell.
+        if alone and connection.in_transaction:
             connection.execute("ROLLBACK")
 
 

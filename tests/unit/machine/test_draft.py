@@ -49,7 +49,15 @@ FULL = Checkpoint(
     digest="running|a|00",
     queued_at=LATER,
     join=Join("a", 2, "b", total=3, need=1),
-    terms=Terms(paused={"at": LATER, "cause": "asked"}, deadline=LATER),
+    terms=Terms(
+        paused={"at": LATER, "cause": "asked"},
+        deadline=LATER,
+        undos=[{"n": 1, "step": "s", "at": 3}],
+        ending={"as": "cancelled", "at": LATER},
+        closes=True,
+        closing="cancel",
+        losing=["child"],
+    ),
 )
 
 

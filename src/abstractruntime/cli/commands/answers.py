@@ -16,6 +16,13 @@ from abstractruntime.cli.after import (
     wait_text,
     workflow_of,
 )
+from abstractruntime.cli.commands.approvals import (
+    actor_of,
+    actor_option,
+    asked,
+    bound,
+    show,
+)
 from abstractruntime.cli.commands.moves import follow
 from abstractruntime.cli.console import paragraph, progress, safe, say
 from abstractruntime.cli.exits import Exit
@@ -23,6 +30,7 @@ from abstractruntime.cli.given import JsonValue, Parsed
 from abstractruntime.cli.session import Session
 from abstractruntime.cli.surface import command
 from abstractruntime.core.checkpoint import MAIN, Checkpoint
+from abstractruntime.core.machine.approval import digest_of
 from abstractruntime.core.machine.mail import keys_of
 from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import RunState, RunStatus, WaitReason, WaitState, wait_from_dict
@@ -38,6 +46,7 @@ TAKES_ANSWERS = frozenset({WaitReason.USER, WaitReason.JOB})
 @click.option("--choice", help="Answer with this, which must be one of the choices.")
 @click.option("--payload", type=JsonValue(), help="Answer with this value.")
 @click.option("--to", metavar="KEY|NUMBER", help="Of several open waits the one to answer.")
+@actor_option
 def answer(
     session: Session,
     run_id: str,
@@ -46,12 +55,14 @@ def answer(
     choice: str | None,
     payload: Parsed | None,
     to: str | None,
+    actor: str | None,
 ) -> Exit:
     """Answer what a run asks, and move it on.
 
     The workflow gets ANSWER, TEXT or CHOICE as text, and a payload as the value it is. Without
     any, on a terminal, the question is asked here. The answer is for the wait that is open when the
-    command begins: if somebody else answers first, this one is refused.
+    command begins: if somebody else answers first, this one is refused. An effect that has to be
+    approved is shown first: answer approve or reject.
     """
     given = [value for value in (answer_, text, choice, payload) if value is not None]
     if len(given) > 1:
@@ -60,6 +71,10 @@ def answer(
     found = session.run_id(run_id)
     run = runtime.get_state(found)
     waiting, wait_id = _question(session, run, to)
+    step = asked(run)
+    digest = None
+    if step is not None:
+        digest = digest_of(step.effect) if session.json else show(step)
     said: Any = text if text is not None else answer_
     if choice is not None:
         said = _chosen(waiting, choice)
@@ -67,6 +82,8 @@ def answer(
         said = payload.value
     elif said is None:
         said = _asked(waiting)
+    if step is not None and digest is not None:
+        said, actor = bound(step, said, digest), actor_of(actor)
     workflow = workflow_of(session, run)
     with progress("answering", quiet=session.json) as line:
         follow(runtime, line)
@@ -76,6 +93,7 @@ def answer(
             wait_key=waiting.wait_key,
             wait_id=wait_id,
             payload=said,
+            actor_id=actor,
             max_steps=math.inf,
         )
     return report(session, after)

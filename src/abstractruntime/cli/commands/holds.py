@@ -1,4 +1,4 @@
-"""pause, unpause, resolve, reopen: a person's word on a run, which moves nothing by itself."""
+"""resolve, reopen: a person's word on a run, which moves nothing by itself."""
 
 from __future__ import annotations
 
@@ -16,32 +16,6 @@ from abstractruntime.engine.runtime import Runtime
 
 reason_option = click.option("--reason", help="Why; it stands in the ledger.")
 actor_option = click.option("--actor", metavar="ID", help="Who says so; it stands in the ledger.")
-
-
-@command("pause")
-@click.argument("run_id", metavar="RUN")
-@reason_option
-@actor_option
-def pause(session: Session, run_id: str, reason: str | None, actor: str | None) -> Exit:
-    """Hold a run: nobody moves it until unpause.
-
-    What it waits for, its timers and its messages stand. A driver that has it finishes the attempt
-    under way.
-    """
-    found = session.run_id(run_id)
-    after = _runtime(session).pause_run(found, reason=reason, actor_id=actor)
-    return _told(session, after, f"paused {found}")
-
-
-@command("unpause")
-@click.argument("run_id", metavar="RUN")
-@reason_option
-@actor_option
-def unpause(session: Session, run_id: str, reason: str | None, actor: str | None) -> Exit:
-    """Let a paused run be moved again; moves nothing by itself."""
-    found = session.run_id(run_id)
-    after = _runtime(session).unpause_run(found, reason=reason, actor_id=actor)
-    return _told(session, after, f"{found} may be moved")
 
 
 @command("resolve")
@@ -98,4 +72,4 @@ def _told(session: Session, run: RunState, said: str) -> Exit:
     return Exit.OK
 
 
-COMMANDS = (pause, unpause, resolve, reopen)
+COMMANDS = (resolve, reopen)

@@ -148,23 +148,35 @@ def _continue_all(session: Session, runtime: Runtime, *, wait: bool) -> Exit:
 @command("cancel")
 @click.argument("run_id", metavar="RUN")
 @click.option("--reason", help="Why; it stands in the ledger and as the run's error.")
-def cancel(session: Session, run_id: str, reason: str | None) -> Exit:
+@click.option("--tree", is_flag=True, help="And every run below it that has not ended.")
+def cancel(session: Session, run_id: str, reason: str | None, tree: bool) -> Exit:
     """Cancel a run. One that has ended stays as it is.
 
-    A driver that is moving the run finds out at its next commit.
+    A driver that is moving the run finds out at its next commit. A run with something to undo, and
+    with --tree one that is being moved, is cancelled when that is done.
     """
     found = session.run_id(run_id)
     # Cancelling needs the store alone: no program has to be loaded for it.
     runtime = Runtime(store=session.store)
     before = runtime.get_state(found)
-    after = runtime.cancel_run(found, reason=reason)
+    ended = runtime.cancel_tree(found, reason=reason) if tree else []
+    after = runtime.get_state(found) if tree else runtime.cancel_run(found, reason=reason)
     cancelled = after.status is RunStatus.CANCELLED
     if session.json:
-        session.write({"cancelled": before.status not in ENDED, **standing_document(after, [])})
+        gone = before.status not in ENDED and cancelled
+        document = {"cancelled": gone, **standing_document(after, [])}
+        if tree:
+            document["tree"] = [run.run_id for run in ended]
+        session.write(document)
+    elif tree and ended:
+        say(f"cancelled {len(ended):,} of the tree of {found}")
     elif before.status in ENDED:
         say(f"{found} had ended already: {before.status.value}; nothing was changed")
-    else:
+    elif cancelled:
         say(f"cancelled {found}")
+    if after.status not in ENDED:
+        say(f"{found} is cancelling: whoever moves it ends it", stderr=session.json)
+        return Exit.OK
     return Exit.OK if cancelled else exit_of(after.status)
 
 

@@ -168,15 +168,17 @@ def _jump(draft: Draft, node_id: str, records: Iterable[Mapping[str, Any]]) -> N
 def _set_status(draft: Draft, edited: RunState, status: RunStatus, line_id: str) -> None:
     run = draft.run
     run.status = status
-    if status is not RunStatus.RUNNING:
-        draft.open_steps = {}
-        draft.driver = None
-        draft.queued_at = None
     run.waiting = _copied_wait(edited) if status is RunStatus.WAITING else None
     opened = draft.waits.get(MAIN)
+    same = opened is not None and run.waiting is not None and opened.key == run.waiting.wait_key
+    if status is not RunStatus.RUNNING:
+        if not same:  # else a step may stay open whose outcome or approval the run waits for
+            draft.open_steps = {}
+        draft.driver = None
+        draft.queued_at = None
     if status is not RunStatus.WAITING:
         draft.waits = {}
-    elif opened is None or run.waiting is None or opened.key != run.waiting.wait_key:
+    elif not same:
         _open_host_wait(draft, line_id)
 
 

@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from abstractruntime.core.canonical import decode
+from abstractruntime.core.checkpoint import NO_TERMS
 from abstractruntime.core.commit import Message
+from abstractruntime.core.machine import ending
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.machine.plan import Finish
 from abstractruntime.core.machine.table import ENDED, Move
@@ -15,18 +17,35 @@ from abstractruntime.errors import NotReopenable
 
 
 def complete(draft: Draft, finish: Finish, *, now: str, line_id: str) -> None:
-    """The run's output is there. Its record is {"completed": true}, as the api says."""
+    """The run's output is there. Its record is {"completed": true}, as the api says.
+
+    With children to close it is RUNNING until they are.
+    """
+    if draft.terms is not NO_TERMS and ending.begin(draft, "completed", now=now, line_id=line_id):
+        draft.run.output = decode(finish.text)
+        return
+    _complete(draft, decode(finish.text), now=now, line_id=line_id)
+
+
+def _complete(draft: Draft, output: dict[str, Any] | None, *, now: str, line_id: str) -> None:
     visit = draft.visit()
     draft.note("completed", line_id=line_id, now=now, visit=visit)
     record = draft.lines[-1].record
     record["result"] = {"completed": True}
-    draft.run.output = decode(finish.text)
+    draft.run.output = output
     draft.become(Move.COMPLETE)
     _end(draft, now=now, message_id=line_id)
 
 
 def fail(draft: Draft, error: str, *, now: str, line_id: str) -> None:
-    """The run fails with `error`; the record that says why is already in the draft."""
+    """The run fails with `error`; the record that says why is already in the draft.
+
+    With undos registered or children to close it is RUNNING until they are done.
+    """
+    if draft.terms is not NO_TERMS and ending.begin(
+        draft, "failed", now=now, line_id=line_id, error=error
+    ):
+        return
     draft.run.error = error
     draft.become(Move.FAIL)
     _end(draft, now=now, message_id=line_id)
@@ -80,7 +99,8 @@ def cancel(
     """Cancel a live run; False, changing nothing, when it has ended."""
     if draft.run.status in ENDED:
         return False
-    steps = [step.step_id for step in draft.open_steps.values()]
+    said = draft.terms.ending or {}
+    steps = said.get("open_steps", []) + [step.step_id for step in draft.open_steps.values()]
     draft.note(
         "cancelled",
         line_id=line_id,
@@ -94,6 +114,22 @@ def cancel(
     _end(draft, now=now, message_id=line_id)
     draft.driver = None
     return True
+
+
+def finish(draft: Draft, *, now: str, line_id: str) -> None:
+    """All that was left to do is done: the run ends as it was to."""
+    said = draft.terms.ending or {}
+    if said["as"] == "cancelled":
+        cancel(
+            draft, reason=said.get("reason"), actor_id=said.get("actor"), now=now, line_id=line_id
+        )
+    elif said["as"] == "completed":
+        _complete(draft, draft.run.output, now=now, line_id=line_id)
+    else:
+        draft.note("ended", line_id=line_id, now=now, end=said["as"])
+        draft.run.error = said.get("error")
+        draft.become(Move.FAIL)
+        _end(draft, now=now, message_id=line_id)
 
 
 def reopen(
@@ -117,6 +153,7 @@ def reopen(
 
 def _end(draft: Draft, *, now: str, message_id: str) -> None:
     draft.close_all()
+    draft.terms = ending.over(draft.terms)
     run = draft.run
     if draft.reports_to is None or run.parent_run_id is None:
         return

@@ -151,6 +151,10 @@ def settle(draft: Draft, *, now: str, ids: Callable[[], str]) -> bool:
         draft.note(
             "branch_cancelled", line_id=ids(), now=now, branch=branch, step_id=opened.step_id
         )
+    children = [each.child for each in _opened(draft, losers) if each.child is not None]
+    if children:
+        known = draft.terms.losing or []
+        draft.terms = replace(draft.terms, losing=[*known, *children])
     _put_in_order(draft, join, losers)
     draft.note(
         "joined", line_id=ids(), now=now, visit=join.visit, completed=join.completed,
@@ -159,6 +163,10 @@ def settle(draft: Draft, *, now: str, ids: Callable[[], str]) -> bool:
     draft.open_steps, draft.waits, draft.join = {}, {}, None
     draft.enter(join.next_node)
     return True
+
+
+def _opened(draft: Draft, branches: Iterable[str]) -> list[OpenStep | OpenWait]:
+    return [draft.open_steps.get(branch) or draft.waits[branch] for branch in branches]
 
 
 def turn(draft: Draft, *, now: str, ids: Callable[[], str]) -> None:

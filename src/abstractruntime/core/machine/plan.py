@@ -38,6 +38,7 @@ class Planned:
     text: bytes
     form: bytes
     options: dict[str, Any] | None = None
+    undo: dict[str, Any] | None = None
 
     @property
     def effect(self) -> dict[str, Any]:
@@ -154,13 +155,40 @@ def _planned(
         raise InvalidPlan(f"Node '{node_id}': result_key must be text")
     key = plain(key) if key else None
     return Planned(
-        kind, payload, key, next_node, text, chain_form(payload), _options(effect, knows)
+        kind,
+        payload,
+        key,
+        next_node,
+        text,
+        chain_form(payload),
+        _options(effect, knows),
+        None if effect.undo is None else _undo(effect.undo, node_id),
     )
+
+
+def _undo(effect: Effect, node_id: str) -> dict[str, Any]:
+    """An undo as it is registered."""
+    if not isinstance(effect, Effect):
+        raise InvalidPlan(f"Node '{node_id}' planned {type(effect).__name__} as undo, no Effect")
+    kind = type_name(effect.type)
+    if kind in MAY_STAY or kind == "wait_until":
+        raise InvalidPlan(f"Node '{node_id}': an undo cannot wait, as '{kind}' does")
+    if effect.undo is not None:
+        raise InvalidPlan(f"Node '{node_id}': an undo has no undo")
+    payload = exact(effect.payload, path="$.effect.undo.payload")[1]
+    if type(payload) is not dict:
+        raise InvalidPlan(f"Node '{node_id}': an undo's payload must be an object")
+    key = plain(effect.result_key) if effect.result_key else None
+    said = {"type": kind, "payload": payload, "result_key": key}
+    # What comes after its last attempt is not its to say: somebody is asked.
+    options = _options(effect, ENDS.__contains__)
+    return {**said, "options": options} if options else said
 
 
 def _options(effect: Effect, knows: Callable[[str], bool]) -> dict[str, Any] | None:
     if (effect.delivery or effect.retry) is None and (
-        effect.timeout_s is effect.total_timeout_s is effect.heartbeat_s is None
+        effect.approval is None
+        and effect.timeout_s is effect.total_timeout_s is effect.heartbeat_s is None
     ):
         return None
     said = recorded(
@@ -169,6 +197,7 @@ def _options(effect: Effect, knows: Callable[[str], bool]) -> dict[str, Any] | N
         timeout_s=effect.timeout_s,
         total_timeout_s=effect.total_timeout_s,
         heartbeat_s=effect.heartbeat_s,
+        approval=effect.approval,
     )
     exhausted = "fail" if effect.retry is None else effect.retry.on_exhausted
     if exhausted not in ENDS and not knows(exhausted):

@@ -11,7 +11,7 @@ from abstractruntime.core.canonical import MAX_DEPTH, encode, exact
 from abstractruntime.core.checkpoint import MAIN, OpenStep
 from abstractruntime.core.commit import Loaded
 from abstractruntime.core.delta import MAX_VARS_BYTES, Encoding
-from abstractruntime.core.machine import ends, join, pause, step, wait
+from abstractruntime.core.machine import ending, ends, join, pause, step, undo, wait
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.models import RunState, RunStatus, wait_from_dict
 
@@ -112,13 +112,23 @@ def _redo_one(draft: Draft, record: Mapping[str, Any]) -> bool:
     """Whether the draft now holds what the record says."""
     now = record.get("ended_at") or record["started_at"]
     if record.get("effect") is not None:
-        found = draft.open_steps.get(record.get("branch") or MAIN)
-        if found is None or found.step_id != record["step_id"]:
+        # By its id: not every ledger keeps the branch.
+        open_steps = draft.open_steps.values()
+        found = next((each for each in open_steps if each.step_id == record["step_id"]), None)
+        if found is None:
             return False
         return _redo_outcome(draft, found, record, now)
     if stands_by(record):
         return True
     said = record.get("result") or {}
+    ends_now = draft.terms.ending
+    if said.get("kind") == "ending":
+        return ends_now is not None
+    if said.get("kind") == "ended" or said.get("completed") is True:
+        if ends_now is None:
+            return False
+        ends.finish(draft, now=now, line_id=record["step_id"])
+        return True
     verb = _ANSWERS.get(said.get("kind", ""))
     if verb is None:
         return False
@@ -133,6 +143,8 @@ def _redo_outcome(draft: Draft, found: OpenStep, record: Mapping[str, Any], now:
         step.complete(draft, found, record.get("result"), now=now)
     elif status == "waiting" and record["result"].get("unknown") is not None:
         step.doubt(draft, found, record["result"]["unknown"], now=now)
+    elif status == "waiting" and record["result"].get("approval") is not None:
+        return False  # nobody heard of the question: it is asked anew
     elif status == "waiting":
         step.wait(draft, found, wait_from_dict(record["result"]["wait"]), now=now)
     elif status == "failed":
@@ -142,7 +154,7 @@ def _redo_outcome(draft: Draft, found: OpenStep, record: Mapping[str, Any], now:
             step.exhaust(draft, found, error, record["next_node"], now=now)
             return True
         step.fail_attempt(draft, found, error, now=now, next_at=next_at)
-        if next_at is None and found.branch != MAIN:
+        if next_at is None and found.joins:
             join.fail(draft, found.branch, error)
         elif next_at is None:
             text = f"Effect failed after {found.attempt} attempts: {error}"
@@ -202,6 +214,26 @@ def _unpaused(draft: Draft, record: Mapping[str, Any], now: str) -> None:
     pause.unpause(draft, reason=None, now=now, line_id=record["step_id"])
 
 
+def _asked_to_cancel(draft: Draft, record: Mapping[str, Any], now: str) -> None:
+    said = record["result"]
+    ending.ask(
+        draft,
+        reason=said.get("reason"),
+        actor_id=said.get("requested_by"),
+        tree=bool(said.get("tree")),
+        now=now,
+        line_id=record["step_id"],
+    )
+    if draft.run.status is RunStatus.WAITING:
+        ending.leave(draft, now=now)
+    elif not draft.open_steps:
+        draft.queued_at = now
+
+
+def _undo_dropped(draft: Draft, record: Mapping[str, Any], now: str) -> None:
+    undo.forget(draft, record["result"]["of"])
+
+
 _ANSWERS: dict[str, Callable[[Draft, Mapping[str, Any], str], None]] = {
     "resumed": _answered,
     "cancelled": _cancelled,
@@ -210,4 +242,6 @@ _ANSWERS: dict[str, Callable[[Draft, Mapping[str, Any], str], None]] = {
     "resolved": _resolved,
     "paused": _paused,
     "unpaused": _unpaused,
+    "cancel_requested": _asked_to_cancel,
+    "undo_dropped": _undo_dropped,
 }

@@ -9,7 +9,7 @@ from abstractruntime.core.canonical import encode, exact
 from abstractruntime.core.checkpoint import MAIN, OpenStep, OpenWait
 from abstractruntime.core.commit import Entry
 from abstractruntime.core.identifiers import checked
-from abstractruntime.core.machine import join
+from abstractruntime.core.machine import join, undo
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.machine.plan import Planned
 from abstractruntime.core.machine.table import Move
@@ -40,13 +40,18 @@ def intend(
     child: str | None = None,
     first_at: str | None = None,
     branch: str = MAIN,
+    place: tuple[str, int] | None = None,
     begun: bool = True,
 ) -> OpenStep:
-    """Write down what is about to be performed: a STARTED record and the open step."""
+    """Write down what is about to be performed: a STARTED record and the open step.
+
+    `place` is its node and visit where they are not the run's own.
+    """
+    node_id, visit = place or (draft.run.current_node, draft.visit())
     step = OpenStep(
         step_id=step_id,
-        node_id=draft.run.current_node,
-        visit=draft.visit(),
+        node_id=node_id,
+        visit=visit,
         effect=planned.effect,
         key=key,
         started_at=now,
@@ -92,9 +97,11 @@ def complete(draft: Draft, step: OpenStep, result: Any, *, now: str) -> None:
     record["result"] = result
     _line(draft, step, record, result=text)
     close(draft, step)
+    if draft.terms.undos:
+        undo.performed(draft, step)
     if step.branch == MAIN:
         draft.enter(step.next_node or step.node_id)
-    else:
+    elif step.joins:
         join.complete(draft, step.branch, text)
 
 
@@ -111,7 +118,7 @@ def wait(draft: Draft, step: OpenStep, waiting: WaitState, *, now: str) -> None:
     record["result"] = data
     _line(draft, step, record, result=text)
     close(draft, step)
-    if step.branch != MAIN:
+    if step.joins:
         opened = _open_wait(draft, step, waiting.wait_key)
         join.open_wait(draft, step, opened, wait_from_dict(data["wait"]))
         return
@@ -134,6 +141,8 @@ def fail_attempt(
     _line(draft, step, record)
     if next_at is None:
         close(draft, step)
+        if undo.is_undo(step):
+            undo.drop(draft, step)  # given up: the record says so
         return None
     step = replace(step, attempt=step.attempt + 1, wake_at=next_at)
     draft.open_steps = {**draft.open_steps, step.branch: step}
@@ -183,7 +192,7 @@ def doubt(draft: Draft, step: OpenStep, why: str, *, now: str) -> None:
         "attempt": step.attempt,
         "key": step.key,
         "started_at": step.started_at,
-        "effect": step.effect if _is_small(step.effect["payload"]) else bare(step.effect),
+        "effect": shown(step.effect),
     }
     waiting = WaitState(
         reason=WaitReason.USER,
@@ -196,7 +205,7 @@ def doubt(draft: Draft, step: OpenStep, why: str, *, now: str) -> None:
     text, record["result"] = exact({"wait": data, "unknown": why}, path="$.waiting")
     _line(draft, step, record, result=text)
     draft.open_steps = {**draft.open_steps, step.branch: step}
-    if step.branch != MAIN:
+    if step.joins:
         opened = _open_wait(draft, step, waiting.wait_key)
         join.open_wait(draft, step, opened, wait_from_dict(record["result"]["wait"]))
         return
@@ -215,15 +224,20 @@ def believe(draft: Draft, step_id: str | None = None) -> OpenStep:
             run_id=draft.run.run_id,
             status=draft.run.status.value,
         )
-    if step.branch == MAIN:
+    if step.joins:
+        join.wake(draft, step.branch)
+    else:
         draft.become(Move.ANSWER)
         draft.run.waiting = None
-        draft.waits = {branch: wait for branch, wait in draft.waits.items() if branch != MAIN}
-    else:
-        join.wake(draft, step.branch)
+        draft.waits = {branch: w for branch, w in draft.waits.items() if branch != step.branch}
     step = replace(step, unknown=None)
     draft.open_steps = {**draft.open_steps, step.branch: step}
     return step
+
+
+def unknown_step(draft: Draft) -> OpenStep | None:
+    """The open step whose outcome nobody knows; None: there is none."""
+    return next((each for each in draft.open_steps.values() if each.unknown is not None), None)
 
 
 def try_again(draft: Draft, step: OpenStep, *, now: str) -> None:
@@ -232,8 +246,9 @@ def try_again(draft: Draft, step: OpenStep, *, now: str) -> None:
     draft.open_steps = {**draft.open_steps, step.branch: step}
 
 
-def _is_small(payload: Any) -> bool:
-    return len(encode(payload)) <= MOST_SHOWN
+def shown(effect: dict[str, Any]) -> dict[str, Any]:
+    """A recorded effect as the details of a wait hold it: a large payload is left to the ledger."""
+    return effect if len(encode(effect["payload"])) <= MOST_SHOWN else bare(effect)
 
 
 def recall(
@@ -312,3 +327,7 @@ def _record(draft: Draft, step: OpenStep, status: str, now: str) -> dict[str, An
     if draft.generation != 1:
         record["generation"] = draft.generation
     return record
+
+
+record_of, line_of = _record, _line
+"""For those that write records of a step beside its attempts: approvals."""

@@ -11,6 +11,7 @@ from abstractruntime.core.machine import join
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.machine.mail import WAIT_KEYS, keys_of, timeout_node_of, times_out
 from abstractruntime.core.machine.pause import refuse_if_paused
+from abstractruntime.core.machine.step import unknown_step
 from abstractruntime.core.machine.table import Move
 from abstractruntime.core.models import RunStatus, WaitReason, WaitState
 from abstractruntime.errors import (
@@ -40,7 +41,8 @@ def check_answer(draft: Draft, *, wait_key: str | None, wait_id: str | None, pay
     if run.status is not RunStatus.WAITING or waiting is None:
         raise NotWaiting("Run is not waiting", run_id=run.run_id, status=run.status.value)
     refuse_if_paused(draft)
-    _refuse_unknown(draft, MAIN)
+    unknown = unknown_step(draft)
+    _refuse_unknown(draft, MAIN if unknown is None else unknown.branch)
     if wait_key is not None and wait_key != waiting.wait_key and wait_key not in keys_of(waiting):
         raise WaitKeyMismatch(
             f"wait_key mismatch: expected '{waiting.wait_key}', got '{wait_key}'",

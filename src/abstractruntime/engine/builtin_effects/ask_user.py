@@ -1,10 +1,11 @@
-"""ask_user {prompt, wait_key?, choices?, allow_free_text?, timeout_s? | until?, timeout_node?,
-resume_to_node?}."""
+"""ask_user {prompt, wait_key?, choices?, allow_free_text?, answer_schema?, timeout_s? | until?,
+timeout_node?, resume_to_node?}."""
 
 from __future__ import annotations
 
 from abstractruntime.core.checkpoint import MAIN
 from abstractruntime.core.models import WaitReason, WaitState
+from abstractruntime.engine.answer_schemas import compiled
 from abstractruntime.engine.builtin_effects.time_limits import limit_of
 from abstractruntime.engine.effects import StepFacts
 from abstractruntime.engine.outcome import EffectOutcome
@@ -23,9 +24,16 @@ def ask_user(facts: StepFacts) -> EffectOutcome:
     ):
         return EffectOutcome.failed("ask_user payload.choices must be a list of texts")
     try:
-        until, late = limit_of(facts)
+        until, details = limit_of(facts)
     except InvalidInput as error:
         return EffectOutcome.failed(f"ask_user {error.message}")
+    schema = payload.get("answer_schema")
+    if schema is not None:
+        try:
+            compiled(schema)
+        except InvalidInput as error:
+            return EffectOutcome.failed(f"ask_user payload.answer_schema: {error.message}")
+        details = {**details, "answer_schema": schema}
     return EffectOutcome.waiting(
         WaitState(
             reason=WaitReason.USER,
@@ -36,7 +44,7 @@ def ask_user(facts: StepFacts) -> EffectOutcome:
             prompt=prompt,
             choices=choices,
             allow_free_text=bool(payload.get("allow_free_text", True)),
-            details=late or None,
+            details=details or None,
         )
     )
 

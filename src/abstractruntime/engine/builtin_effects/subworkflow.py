@@ -1,4 +1,5 @@
-"""start_subworkflow {workflow_id, vars?, async?, resume_to_node?}: decides; the flow drives it."""
+"""start_subworkflow {workflow_id, vars?, async?, resume_to_node?, close_policy?}: decides; the flow
+drives it."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Callable
 
 from abstractruntime.core.spec import WorkflowSource
 from abstractruntime.engine.effects import Decision, StartChild, StepFacts
+from abstractruntime.engine.operations.cancel import ABANDON, POLICIES
 from abstractruntime.engine.outcome import EffectOutcome
 
 NO_REGISTRY = (
@@ -33,4 +35,13 @@ class StartSubworkflow:
         vars = payload.get("vars")
         if vars is not None and not isinstance(vars, dict):
             return EffectOutcome.failed("start_subworkflow payload.vars must be an object")
-        return StartChild(workflow_id, dict(vars or {}), wait=not payload.get("async", False))
+        policy = payload.get("close_policy", ABANDON)
+        if policy not in POLICIES:
+            known = ", ".join(POLICIES)
+            return EffectOutcome.failed(f"start_subworkflow payload.close_policy is one of {known}")
+        return StartChild(
+            workflow_id,
+            dict(vars or {}),
+            wait=not payload.get("async", False),
+            closing=None if policy == ABANDON else policy,
+        )

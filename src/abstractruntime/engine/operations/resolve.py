@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from abstractruntime.core.checkpoint import MAIN
-from abstractruntime.core.machine import ends, join, step
+from abstractruntime.core.machine import ends, join, step, undo
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.models import RunState, RunStatus
 from abstractruntime.engine.operations.change import change
@@ -48,12 +47,14 @@ def resolve(
         elif word == "retry":
             step.try_again(draft, open_step, now=now)
         else:
+            if draft.terms.undos and not undo.is_undo(open_step):
+                undo.not_performed(draft, open_step, now=now, line_id=settings.new_id())
             step.fail_attempt(draft, open_step, error, now=now, next_at=None)
             text = f"Effect failed after {open_step.attempt} attempts: {error}"
-            if open_step.branch == MAIN:
-                ends.fail(draft, text, now=now, line_id=settings.new_id())
-            else:
+            if open_step.joins:
                 join.fail(draft, open_step.branch, error)
+            else:
+                ends.fail(draft, text, now=now, line_id=settings.new_id())
         if draft.join is not None:
             join.settle(draft, now=now, ids=settings.new_id)
         if draft.run.status is RunStatus.RUNNING:

@@ -7,11 +7,13 @@ from typing import Any
 
 from abstractruntime.core.checkpoint import MAIN, Driver
 from abstractruntime.core.commit import Message
-from abstractruntime.core.machine import join, wait
+from abstractruntime.core.machine import approval, join, wait
 from abstractruntime.core.machine.draft import Draft
-from abstractruntime.core.models import RunState, WaitReason
+from abstractruntime.core.models import RunState, RunStatus, WaitReason
 from abstractruntime.core.spec import WorkflowSpec
 from abstractruntime.engine.advance import Mover
+from abstractruntime.engine.answer_schemas import refuse_unless_valid
+from abstractruntime.engine.approvals import hear
 from abstractruntime.engine.load import load_draft
 from abstractruntime.engine.operations.change import change
 from abstractruntime.engine.requests import Flow, Read
@@ -34,8 +36,8 @@ def resume(
     settings: Settings, spec: WorkflowSpec, me: Driver, said: Answer, *, max_steps: float
 ) -> Flow[RunState]:
     """Answer, then move. Only the answer's commit may be refused: NotWaiting, WaitKeyMismatch,
-    StaleAnswer, ChoiceRefused, NotJson, RevisionConflict. When another driver has the run by then,
-    its current state comes back."""
+    StaleAnswer, ChoiceRefused, AnswerRefused, NotEntitled, NotJson, RevisionConflict. When another
+    driver has the run by then, its current state comes back."""
     draft = yield from answer(settings, me, said)
     mover = Mover(settings, draft, spec, me, max_steps, patient=True)
     try:
@@ -49,10 +51,19 @@ def answer(settings: Settings, me: Driver | None, said: Answer) -> Flow[Draft]:
 
     def edit(draft: Draft) -> Flow[bool]:
         wait.check_answer(draft, wait_key=said.wait_key, wait_id=said.wait_id, payload=said.payload)
+        draft.urgent = True
+        asked = approval.asked(draft)
+        if asked is not None:
+            hear(settings, draft, asked, said.payload, said.actor_id)
+            if draft.run.status is RunStatus.RUNNING:
+                draft.driver = me
+                draft.queued_at = settings.now() if me is None else None
+            return True
         branch = MAIN
         if draft.join is not None:
             branch = join.find(draft, wait_key=said.wait_key, wait_id=said.wait_id)
         waiting = draft.run.waiting
+        refuse_unless_valid(waiting, said.payload)
         if waiting is not None and waiting.reason is WaitReason.SUBWORKFLOW:
             name = waiting.wait_key
             heard: list[Message] = yield Read(
@@ -71,7 +82,6 @@ def answer(settings: Settings, me: Driver | None, said: Answer) -> Flow[Draft]:
         if draft.join is not None:
             join.turn(draft, now=settings.now(), ids=settings.new_id)
         draft.driver = me
-        draft.urgent = True
         return True
 
     return (yield from change(settings, said.run_id, edit, again=False))

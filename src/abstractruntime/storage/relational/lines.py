@@ -159,9 +159,11 @@ def _begun(commit: Commit, step_id: str, opened: int) -> dict[str, Any] | None:
                 return _as_step(entry.record)
     elif commit.previous is not None:
         for step in commit.previous["checkpoint"].get("open_steps", {}).values():
-            # Of a later attempt it has the times of that one.
-            if step["step_id"] == step_id and step["opened"] == opened and "attempt" not in step:
-                found: dict[str, Any] = step
+            # Of a later attempt it has the times of that one, and so it has where an approval came
+            # before the first.
+            if step["step_id"] == step_id and step["opened"] == opened:
+                later = "attempt" in step or "approval" in step
+                found: dict[str, Any] | None = None if later else step
                 return found
     return None
 
