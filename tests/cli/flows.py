@@ -16,10 +16,12 @@ from abstractruntime.authoring import (
     ask_user,
     call,
     complete,
+    effect,
     start_subworkflow,
     wait_event,
     wait_until,
 )
+from abstractruntime.errors import OutcomeUnknown
 
 greet = Workflow("greet")
 
@@ -123,6 +125,54 @@ def _left(run):
     return run.vars["n"] < run.vars.get("times", 3)
 
 
+crowd = Workflow("crowd")
+
+
+@crowd.node
+def several(run):
+    asks = [Effect("ask_user", {"prompt": f"{n}?", "wait_key": f"q{n}"}) for n in range(3)]
+    if run.vars.get("many"):
+        asks = [Effect("ask_user", {"prompt": f"{n}?"}) for n in range(12)]
+    return StepPlan("several", effects=asks, next_node="counted", into="all")
+
+
+@crowd.node
+def counted(run):
+    return complete({"said": run.vars["all"]["results"]})
+
+
+doubtful = Workflow("doubtful")
+
+
+@doubtful.node
+def wire(run):
+    payload = {"function": "charge", "arguments": {}}
+    return StepPlan("wire", Effect("call", payload, "paid", delivery="at_most_once"), "wired")
+
+
+@doubtful.node
+def wired(run):
+    return complete({"paid": run.vars["paid"]})
+
+
+@doubtful.function
+def charge():
+    raise OutcomeUnknown("the line went dead")
+
+
+doomed = Workflow("doomed")
+
+
+@doomed.node
+def fax(run):
+    return effect("fax", {}, then=faxed)
+
+
+@doomed.node
+def faxed(run):
+    return complete({})
+
+
 buy = Workflow("buy")
 
 
@@ -151,7 +201,18 @@ def pay(sum):
 
 
 programs = WorkflowRegistry()
-for each in (greet, deploy, nap, broken, parent, adder, buy):
+for each in (
+    greet,
+    deploy,
+    nap,
+    broken,
+    parent,
+    adder,
+    crowd,
+    doubtful,
+    doomed,
+    buy,
+):
     programs.register(each)
 
 

@@ -1,5 +1,6 @@
 """How people write workflows: decorated functions that return small plans."""
 
+from abstractruntime.authoring.branches import for_each, parallel
 from abstractruntime.authoring.edges import Edge, edges_of
 from abstractruntime.authoring.plans import (
     Plan,
@@ -27,7 +28,9 @@ __all__ = [
     "complete",
     "edges_of",
     "effect",
+    "for_each",
     "goto",
+    "parallel",
     "result_of",
     "start_subworkflow",
     "undo_by",

@@ -14,8 +14,8 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from abstractruntime.authoring import plans
-from abstractruntime.core.machine.plan import MAY_STAY
+from abstractruntime.authoring import branches, plans
+from abstractruntime.core.machine.plan import ENDS, MAY_STAY
 from abstractruntime.core.models import Effect, EffectType, StepPlan, type_name
 from abstractruntime.core.spec import WorkflowSpec
 
@@ -171,7 +171,16 @@ _LABELS: dict[Any, str] = {
 # For a name imported inside the node, where its object cannot be looked up.
 _BY_NAME: dict[str, Any] = {
     each.__name__: each
-    for each in (*_LABELS, plans.goto, plans.complete, plans.effect, StepPlan, Effect)
+    for each in (
+        *_LABELS,
+        plans.goto,
+        plans.complete,
+        plans.effect,
+        branches.parallel,
+        branches.for_each,
+        StepPlan,
+        Effect,
+    )
 }
 
 
@@ -234,7 +243,12 @@ class _Reader:
                 self.known = False
 
     def _call(self, call: _Call) -> None:
-        if call.callee is StepPlan:
+        if call.base is not None:
+            self._exhausted(call)
+            self._plan(call.base)
+        elif call.callee in (branches.parallel, branches.for_each):
+            self._then(call, "parallel", stays=True)
+        elif call.callee is StepPlan:
             self._step_plan(call)
         elif call.callee is plans.goto:
             self._targets(call.argument(0), "")
@@ -253,6 +267,17 @@ class _Reader:
         elif call.callee is not plans.complete:
             self.known = False
 
+    def _exhausted(self, call: _Call) -> None:
+        """An edge to the node that `with_(retry=Retry(on_exhausted=…))` names."""
+        retry = call.argument(None, "retry")
+        for value in () if retry is None else self._values(retry):
+            made = _Call(value, self._scope) if isinstance(value, ast.Call) else None
+            node = None if made is None else made.argument(5, "on_exhausted")
+            for target in () if node is None else self._values(node):
+                said = self._scope.value(target)
+                if isinstance(said, str) and said not in ENDS:
+                    self.go(said, "exhausted")
+
     def _then(self, call: _Call, label: str, *, stays: bool) -> None:
         then = call.argument(None, "then")
         if then is not None:
@@ -267,7 +292,7 @@ class _Reader:
         output = call.argument(3, "complete_output")
         if call.spreads:
             self.known = False
-        label, resumes = "", False
+        label, resumes = "parallel" if call.argument(4, "effects") else "", False
         for value in () if effect is None else self._values(effect):
             if isinstance(value, ast.Constant):
                 continue
@@ -319,6 +344,9 @@ class _Call:
 
     def __init__(self, call: ast.Call, scope: _Scope) -> None:
         self._call = call
+        self.base: ast.expr | None = None
+        if isinstance(call.func, ast.Attribute) and call.func.attr == plans.Plan.with_.__name__:
+            self.base = call.func.value
         self.spreads = any(isinstance(each, ast.Starred) for each in call.args) or any(
             keyword.arg is None for keyword in call.keywords
         )

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from abstractruntime.core import times
 from abstractruntime.core.machine.undo import RESULT
 from abstractruntime.core.models import Effect, EffectType, StepPlan
+from abstractruntime.core.options import Retry
 from abstractruntime.core.spec import WorkflowSpec
 from abstractruntime.errors import InvalidPlan
 
@@ -58,12 +59,40 @@ class Plan:
     late: Target = None
     """Where a wait goes whose time is over; None: to `then`."""
 
+    def with_(
+        self,
+        *,
+        delivery: str | None = None,
+        retry: Retry | None = None,
+        timeout_s: float | None = None,
+        total_timeout_s: float | None = None,
+        heartbeat_s: float | None = None,
+    ) -> Self:
+        """The same plan, its effect performed so: see Effect. What is left out stays as it was.
+
+        InvalidPlan when it has no effect.
+        """
+        if self.effect is None:
+            raise InvalidPlan("with_ says how an effect is performed, and this plan has none")
+        said = {
+            "delivery": delivery,
+            "retry": retry,
+            "timeout_s": timeout_s,
+            "total_timeout_s": total_timeout_s,
+            "heartbeat_s": heartbeat_s,
+        }
+        given: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+        return replace(self, effect=replace(self.effect, **given))
+
+    def write(self, vars: dict[str, Any]) -> None:
+        """What the plan puts into the run's variables by itself: nothing."""
+
     def to_step_plan(self, node_id: str, names: Names) -> StepPlan:
         """The plan in the engine's words; InvalidPlan when `then` is a function but no node."""
-        then = _named(self.then, node_id, names)
+        then = named(self.then, node_id, names)
         effect = self.effect
         if effect is not None and self.late is not None:
-            late = _named(self.late, node_id, names)
+            late = named(self.late, node_id, names)
             effect = replace(effect, payload={**effect.payload, "timeout_node": late})
         if effect is not None:
             effect = _calling(effect, self.function, names)
@@ -83,17 +112,18 @@ def _calling(effect: Effect, function: Callable[..., Any] | None, names: Names) 
     return replace(effect, payload={**effect.payload, "function": registered})
 
 
-def _named(target: Target, node_id: str, names: Names) -> str | None:
+def named(target: Target, node_id: str, names: Names) -> str | None:
+    """The name of the node to go to; InvalidPlan for a function that is none."""
     if target is None or isinstance(target, str):
         return target
-    named = names.node_name(target)
-    if named is None:
+    found = names.node_name(target)
+    if found is None:
         raise InvalidPlan(
             f"Node '{node_id}' goes to the function {_called(target)}, which is no node",
             node=node_id,
             fix="decorate it with @wf.node",
         )
-    return named
+    return found
 
 
 def _called(function: object) -> str:
@@ -133,7 +163,7 @@ def call(
     /,
     *,
     into: str | None = None,
-    then: str | Callable[..., Any],
+    then: Target = None,
     undo: Undo | Effect | None = None,
     **arguments: Any,
 ) -> Plan:
@@ -141,7 +171,7 @@ def call(
 
     `arguments` are its keyword arguments and must be JSON; arguments named `into`, `then` and
     `undo` need `effect("call", …)`. `undo`, made by `undo_by`, is performed if the run does not
-    complete.
+    complete. Only a branch of `parallel` does without `then`.
     """
     called = undo_by(function, **arguments)
     return Plan(replace(called.effect, result_key=into), then, function=called.function, undo=undo)
@@ -163,7 +193,7 @@ def result_of(path: str = "") -> dict[str, str]:
     return {RESULT: path}
 
 
-def wait_until(time: str | datetime, *, then: str | Callable[..., Any]) -> Plan:
+def wait_until(time: str | datetime, *, then: Target = None) -> Plan:
     """Wait until a time with an offset (ISO-8601 or aware datetime); InvalidTime."""
     text = time.isoformat() if isinstance(time, datetime) else time
     return Plan(Effect(EffectType.WAIT_UNTIL, {"until": times.normal(text, what="time")}), then)

@@ -34,6 +34,7 @@ class Node:
     def __call__(self, run: RunState, ctx: RunContext) -> StepPlan:
         plan = self.function(run, ctx) if self.takes_context else self.function(run)
         if isinstance(plan, Plan):
+            plan.write(run.vars)
             return plan.to_step_plan(self.name, self.workflow)
         if isinstance(plan, StepPlan):
             return plan

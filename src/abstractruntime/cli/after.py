@@ -7,15 +7,26 @@ from typing import Any
 from abstractruntime.cli.console import STYLES, json_text, paragraph, safe, say
 from abstractruntime.cli.exits import Exit, exit_of
 from abstractruntime.cli.session import Session
-from abstractruntime.core.checkpoint import MAIN
+from abstractruntime.core.checkpoint import MAIN, Checkpoint
 from abstractruntime.core.machine.mail import keys_of
 from abstractruntime.core.machine.table import ENDED
-from abstractruntime.core.models import RunState, RunStatus, WaitReason, WaitState, wait_to_dict
+from abstractruntime.core.models import (
+    RunState,
+    RunStatus,
+    WaitReason,
+    WaitState,
+    wait_from_dict,
+    wait_to_dict,
+)
 from abstractruntime.core.spec import WorkflowSpec
 from abstractruntime.engine.runtime import Runtime
+from abstractruntime.inspect.ways import ways_on
 
 LONGEST_OUTPUT = 4000
 """Characters of an output that are worth showing; --json has all of it."""
+
+MOST_SHOWN = 10
+"""Open waits of branches that are shown one by one."""
 
 
 def report(session: Session, run: RunState) -> Exit:
@@ -36,11 +47,38 @@ def report(session: Session, run: RunState) -> Exit:
     elif run.status in (RunStatus.FAILED, RunStatus.CANCELLED) and run.error:
         say(paragraph(run.error))
     elif run.waiting is not None:
-        say(paragraph(wait_text(run.waiting)))
+        say(paragraph(standing_text(run)))
     for number, line in enumerate(commands):
         first = number == 0
         say(f"{'next' if first else '  or'}: {line}", style="bold" if first else "", whole=True)
     return exit_of(run.status)
+
+
+def standing_text(run: RunState) -> str:
+    """What the run waits for: the unknown outcome, the open branches, or its one wait."""
+    at = run.checkpoint
+    if at is not None and at.join is not None:
+        return branches_text(at)
+    if at is not None and any(step.unknown is not None for step in at.open_steps.values()):
+        return f"waits for somebody's word\n{run.waiting.prompt if run.waiting else ''}"
+    return "" if run.waiting is None else wait_text(run.waiting)
+
+
+def branches_text(at: Checkpoint) -> str:
+    """The open waits of branches, up to `MOST_SHOWN` of them, each with its number."""
+    said = []
+    order = sorted(at.waits, key=int)
+    for branch in order[:MOST_SHOWN]:
+        wait = wait_from_dict({"reason": "event", **(at.waits[branch].wait or {})})
+        about = wait_text(wait).replace("\n", ": ", 1).replace("\n", "; ")
+        said.append(f"branch {branch} {about}")
+    more = len(order) - len(said)
+    steps = sum(step.unknown is None for step in at.open_steps.values())
+    if more:
+        said.append(f"and {more:,} more branches")
+    if steps:
+        said.append(f"{steps:,} {'branch has' if steps == 1 else 'branches have'} an open step")
+    return "\n".join(said)
 
 
 def standing_document(run: RunState, commands: list[str]) -> dict[str, Any]:
@@ -55,8 +93,36 @@ def standing_document(run: RunState, commands: list[str]) -> dict[str, Any]:
         "error": run.error,
         "waiting": None if run.waiting is None else wait_to_dict(run.waiting),
         "wait_id": wait_id_of(run),
+        **_rare(run),
         "next": commands,
     }
+
+
+def _rare(run: RunState) -> dict[str, Any]:
+    """What is only there when it is: a pause, open branches, an unknown outcome."""
+    at = run.checkpoint
+    if at is None:
+        return {}
+    said: dict[str, Any] = {}
+    if at.terms.paused is not None:
+        said["paused"] = at.terms.paused
+    unknown = [
+        {"branch": step.branch, "node_id": step.node_id, "step_id": step.step_id,
+         "why": step.unknown}
+        for step in at.open_steps.values()
+        if step.unknown is not None
+    ]  # fmt: skip
+    if unknown:
+        said["unknown"] = unknown
+    if at.join is not None:
+        said["branches"] = {
+            **at.join.to_dict(),
+            "waits": [
+                {"branch": branch, "wait_id": wait.wait_id, **(wait.wait or {})}
+                for branch, wait in sorted(at.waits.items(), key=lambda item: int(item[0]))
+            ],
+        }
+    return said
 
 
 def phase_of(run: RunState) -> str | None:
@@ -100,55 +166,8 @@ def wait_text(waiting: WaitState) -> str:
 
 def next_commands(session: Session, run: RunState) -> list[str]:
     """Command lines that would move the run on, likeliest first."""
-    short = session.short(run.run_id)
-    match run.status:
-        case RunStatus.RUNNING:
-            return [session.command("continue", short, app=True)]
-        case RunStatus.WAITING if run.waiting is not None:
-            return _answers(session, run, run.waiting, short)
-        case RunStatus.FAILED:
-            return [*_parent(session, run), session.command("ledger", short)]
-        case _:
-            return _parent(session, run)
-
-
-def _parent(session: Session, run: RunState) -> list[str]:
-    """A parent that waits for this run's end can go on."""
-    loaded = session.store.load(run.parent_run_id) if run.parent_run_id else None
-    waiting = None if loaded is None else loaded.run.waiting
-    if loaded is None or waiting is None or waiting.reason is not WaitReason.SUBWORKFLOW:
-        return []
-    if (waiting.details or {}).get("sub_run_id") != run.run_id:
-        return []
-    return [session.command("continue", session.short(loaded.run.run_id), app=True)]
-
-
-def _answers(session: Session, run: RunState, waiting: WaitState, short: str) -> list[str]:
-    match waiting.reason:
-        case WaitReason.UNTIL:
-            return [session.command("continue", short, "--wait", app=True)]
-        case WaitReason.EVENT:
-            key = waiting.wait_key or ""
-            return [session.command("send", short, key, "--payload", "{}", app=True)]
-        case WaitReason.JOB:
-            return [session.command("answer", short, "--payload", "@result.json", app=True)]
-        case WaitReason.SUBWORKFLOW:
-            child = (waiting.details or {}).get("sub_run_id")
-            loaded = session.store.load(child) if isinstance(child, str) else None
-            below = [] if loaded is None else next_commands(session, loaded.run)
-            return [*below, session.command("continue", short, app=True)]
-        case WaitReason.USER if waiting.choices:
-            return [
-                session.command("answer", short, *_as_word(choice), app=True)
-                for choice in waiting.choices[:4]
-            ]
-        case WaitReason.USER:
-            return [session.command("answer", short, "your answer", app=True)]
-
-
-def _as_word(choice: str) -> list[str]:
-    """A choice as an argument; one that looks like an option needs its own."""
-    return ["--choice", choice] if choice.startswith("-") else [choice]
+    ways = ways_on(session.store, run, session.short)
+    return [session.command(*way.words, app=way.app) for way in ways]
 
 
 def workflow_of(session: Session, run: RunState) -> WorkflowSpec:

@@ -16,11 +16,13 @@ from abstractruntime.cli.commands import (
     approvals,
     graphs,
     health,
+    holds,
     looks,
     mail,
     moves,
     pauses,
     snapshots,
+    whys,
 )
 from abstractruntime.cli.demo.command import demo
 from abstractruntime.cli.exits import Exit
@@ -127,7 +129,9 @@ for made in (
     *moves.COMMANDS,
     *pauses.COMMANDS,
     *looks.COMMANDS,
+    *whys.COMMANDS,
     *answers.COMMANDS,
+    *holds.COMMANDS,
     *approvals.COMMANDS,
     *mail.COMMANDS,
     *health.COMMANDS,

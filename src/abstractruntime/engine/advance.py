@@ -73,7 +73,8 @@ def advance_if_due(
 ) -> Flow[RunState | None]:
     """As `advance`, impatient and without limit; None when nothing was committed."""
     draft = yield from load_draft(settings, run_id)
-    if draft.parked and draft.terms.deadline is None:
+    deadline = draft.terms.deadline
+    if draft.parked and (deadline is None or settings.now() < deadline):
         return None  # its host has moved it meanwhile
     mover = Mover(settings, draft, find(draft.run.workflow_id), me, math.inf, patient=False)
     run = yield from mover.move()
@@ -183,7 +184,7 @@ class Mover:
                 draft.queued_at = self.now()  # whoever moved it goes on by itself
             return True
         deadline = draft.terms.deadline
-        if deadline is None or self.now() < deadline:
+        if deadline is None or draft.terms.ending is not None or self.now() < deadline:
             return False
         ends.overdue(draft, deadline, now=self.at, line_id=self.settings.new_id())
         return draft.terms.ending is None

@@ -18,6 +18,7 @@ from abstractruntime.core.options import DEFAULT, Delivery, Options, options_fro
 from abstractruntime.core.times import plus, seconds_between
 from abstractruntime.core.values import value
 from abstractruntime.engine.effects import Perform, Raised, attempt
+from abstractruntime.engine.naps import nap
 from abstractruntime.engine.outcome import EffectOutcome, Heartbeats, StepContext
 from abstractruntime.engine.requests import NEXT, Abandon, Flow, Forget, NextEvent, Spawn, Transact
 from abstractruntime.engine.settle import Done, apply, keep_evidence, late_keeper
@@ -71,8 +72,8 @@ def attempts(mover: Mover, open_step: OpenStep, perform: Perform, text: bytes) -
         if delay > 0:
             if not mover.patient:
                 return False
-            if not done.runs_on:
-                yield NextEvent(delay)
+            if not done.runs_on and not (yield from nap(mover, delay)):
+                return True
         if options.delivery is Delivery.AT_MOST_ONCE:
             mover.draft.urgent = True
         open_step = step.retry(mover.draft, open_step, now=mover.now())

@@ -219,6 +219,7 @@ def new_run(
     parent_run_id: str | None = None,
     driver: Driver | None = None,
     reports_to: str | None = None,
+    deadline: str | None = None,
     closing: str | None = None,
 ) -> Commit:
     """The commit that creates a run at its entry node. Raises NotJson, LimitExceeded for vars."""
@@ -241,7 +242,9 @@ def new_run(
             version=spec.version,
             driver=driver,
             reports_to=reports_to,
-            terms=NO_TERMS if closing is None else Terms(closing=closing),
+            terms=NO_TERMS
+            if deadline is None and closing is None
+            else Terms(deadline=deadline, closing=closing),
         ),
     )
     draft = draft_of_new(run, now=now, line_id=settings.new_id)

@@ -21,6 +21,7 @@ from abstractruntime.core.options import Delivery, options_from
 from abstractruntime.core.times import seconds_between
 from abstractruntime.engine import approvals, attempts, children, doubt, perform, recalls
 from abstractruntime.engine.effects import Decision, Perform, Raised, StartChild
+from abstractruntime.engine.naps import held, nap
 from abstractruntime.engine.outcome import EffectOutcome
 from abstractruntime.engine.requests import Abandon, Flow, Forget, NextEvent
 from abstractruntime.engine.settle import Done, apply, keep_evidence
@@ -129,12 +130,12 @@ class _Branches:
             if mover.run.status is not RunStatus.RUNNING:
                 yield from self._forget_all()
                 return True
-            held = mover.draft.terms.phase is not None
-            if not held and (yield from self._start_more()):
+            waits = held(mover)
+            if not waits and (yield from self._start_more()):
                 continue
             if self.running:
                 yield from self._hear()
-            elif held:
+            elif waits:
                 return True
             elif not (yield from self._sleep()):
                 return mover.run.status is not RunStatus.RUNNING
@@ -354,7 +355,7 @@ class _Branches:
                 return False
             if mover.draft.dirty:
                 yield from self._commit()
-            yield NextEvent(seconds)
+            yield from nap(mover, seconds)
         return True
 
     def _forget_all(self) -> Flow[None]:

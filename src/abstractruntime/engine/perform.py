@@ -16,8 +16,9 @@ from abstractruntime.core.policy import step_key as policy_key
 from abstractruntime.core.times import seconds_between
 from abstractruntime.engine import approvals, attempts, children, doubt
 from abstractruntime.engine.effects import Decision, Perform, StartChild, StepFacts
+from abstractruntime.engine.naps import nap
 from abstractruntime.engine.outcome import EffectOutcome
-from abstractruntime.engine.requests import Flow, NextEvent
+from abstractruntime.engine.requests import Flow
 from abstractruntime.engine.settle import Done, apply
 
 if TYPE_CHECKING:
@@ -166,7 +167,8 @@ def perform_open(mover: Mover, open_step: OpenStep) -> Flow[bool]:
                 return False
             if draft.driver is None or draft.driver.token != mover.me.token:
                 yield from mover.commit(mover.me)
-            yield NextEvent(wait_s)
+            if not (yield from nap(mover, wait_s)):
+                return True
         open_step = retry(mover, open_step)
         yield from mover.commit(mover.me)
     else:

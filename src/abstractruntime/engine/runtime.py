@@ -162,13 +162,15 @@ class Runtime(Families, Interventions, MailVerbs):
         parent_run_id: str | None = None,
         run_id: str | None = None,
         on_duplicate: str = "reject",
+        deadline: str | None = None,
     ) -> str:
         """Create a RUNNING run at the entry node and return its id; nothing is executed.
 
         With a `run_id` of yours a second start raises DuplicateRun, or with
-        on_duplicate="return" gives the run that is there.
+        on_duplicate="return" gives the run that is there. By its `deadline`, an ISO-8601 time with
+        an offset, a run that has not ended fails, whatever it does. Raises InvalidTime.
         """
-        given = Beginning(vars, actor_id, session_id, parent_run_id, run_id, on_duplicate)
+        given = Beginning(vars, actor_id, session_id, parent_run_id, run_id, on_duplicate, deadline)
         return self._drive(lambda _: start(self._settings, spec_of(workflow), given))
 
     async def astart(
@@ -181,9 +183,10 @@ class Runtime(Families, Interventions, MailVerbs):
         parent_run_id: str | None = None,
         run_id: str | None = None,
         on_duplicate: str = "reject",
+        deadline: str | None = None,
     ) -> str:
         """`start`, awaited."""
-        given = Beginning(vars, actor_id, session_id, parent_run_id, run_id, on_duplicate)
+        given = Beginning(vars, actor_id, session_id, parent_run_id, run_id, on_duplicate, deadline)
         return await self._adrive(lambda _: start(self._settings, spec_of(workflow), given))
 
     def tick(self, *, workflow: AnyWorkflow, run_id: str, max_steps: float = 100) -> RunState:

@@ -5,16 +5,15 @@ It looks; what may be removed is only named, `abstractruntime.storage.leftovers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from abstractruntime.core.checkpoint import Checkpoint
-from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import RunState, RunStatus
 from abstractruntime.core.times import parse
 from abstractruntime.errors import RuntimeFault, UnknownRun
+from abstractruntime.inspect.faults import faults_of
 from abstractruntime.inspect.orphans import orphans
 from abstractruntime.inspect.runs import RunRow, row_of
 from abstractruntime.inspect.standing import STANDINGS, standing_of
@@ -38,7 +37,8 @@ class Trouble:
 class Health:
     """A store looked at: its facts, live runs by standing, all by status, and what is wrong.
 
-    `recoverable` and `parked` hold the longest idle ones, at most 20 each. `damage` is what the
+    `recoverable`, `parked` and `paused` hold the longest idle ones, at most 20 each; `held` counts
+    the paused ones by standing. `damage` is what the
     medium or a read says of itself, `broken` the runs whose ledgers do not verify (None: not
     looked at), `without_sum` how many rows have no checksum, `leftovers` what belongs to nothing.
     """
@@ -50,6 +50,8 @@ class Health:
     waits: dict[str, int]
     recoverable: tuple[RunRow, ...]
     parked: tuple[RunRow, ...]
+    paused: tuple[RunRow, ...]
+    held: dict[str, int]
     troubles: tuple[Trouble, ...]
     damage: tuple[str, ...]
     verified: int
@@ -79,6 +81,8 @@ class Health:
             "waits": self.waits,
             "recoverable": [row.to_dict() for row in self.recoverable],
             "parked": [row.to_dict() for row in self.parked],
+            "paused": [row.to_dict() for row in self.paused],
+            "held": self.held,
             "troubles": [
                 {"run_id": trouble.run_id, "faults": list(trouble.faults)}
                 for trouble in self.troubles
@@ -177,7 +181,8 @@ def _tally(runs: dict[str, RunState], now: str) -> dict[str, Any]:
     statuses = {status.value: 0 for status in RunStatus}
     standings = {name: 0 for name in STANDINGS if name != "ended"}
     waits: dict[str, int] = {}
-    idle: dict[str, list[RunRow]] = {"recoverable": [], "parked": []}
+    held: dict[str, int] = {}
+    idle: dict[str, list[RunRow]] = {"recoverable": [], "parked": [], "paused": []}
     troubles = []
     for run in runs.values():
         statuses[run.status.value] += 1
@@ -187,9 +192,13 @@ def _tally(runs: dict[str, RunState], now: str) -> dict[str, Any]:
         if run.status is RunStatus.WAITING and run.waiting is not None:
             reason = run.waiting.reason.value
             waits[reason] = waits.get(reason, 0) + 1
-        if standing in idle:
-            idle[standing].append(row_of(run, now=now))
-        faults = tuple(_faults(run))
+        row = row_of(run, now=now)
+        if row.paused:
+            held[standing] = held.get(standing, 0) + 1
+            idle["paused"].append(row)
+        elif standing in idle:
+            idle[standing].append(row)
+        faults = tuple(faults_of(run))
         if faults:
             troubles.append(Trouble(run.run_id, faults))
     longest = {
@@ -200,38 +209,7 @@ def _tally(runs: dict[str, RunState], now: str) -> dict[str, Any]:
         "statuses": statuses,
         "standings": standings,
         "waits": waits,
+        "held": held,
         "troubles": tuple(troubles),
         **longest,
     }
-
-
-def _faults(run: RunState) -> Iterator[str]:
-    """What in a stored run contradicts the rest of it."""
-    at = run.checkpoint
-    if at is None:
-        yield "it has no checkpoint"
-        at = Checkpoint()
-    if run.status in ENDED:
-        if at.open_steps:
-            yield f"it is {run.status.value} and has an open step"
-        if at.waits or run.waiting is not None:
-            yield f"it is {run.status.value} and has an open wait"
-    elif run.status is RunStatus.WAITING:
-        if run.waiting is None:
-            yield "it is waiting and nothing says for what"
-        if any(step.unknown is None and step.attempt != 0 for step in at.open_steps.values()):
-            yield "it is waiting and has an open step"
-    else:
-        if run.waiting is not None:
-            yield "it is running and has an open wait"
-        stranded = [
-            step.node_id for step in at.open_steps.values() if step.wake_at is None
-        ]  # fmt: skip
-        if stranded and at.driver is None:
-            yield f"the step at node '{stranded[0]}' is open and nobody performs it"
-    if run.status is RunStatus.COMPLETED and run.output is None:
-        yield "it is completed and has no output"
-    if run.status is RunStatus.FAILED and not run.error:
-        yield "it is failed and nothing says why"
-    if at.linked > at.evidence:
-        yield f"its ledger links {at.linked} pieces of evidence, {at.evidence} are kept"

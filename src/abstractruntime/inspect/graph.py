@@ -140,6 +140,8 @@ def _entered(
             yield (None if entry in seen else entry[1]), effect
             seen.add(entry)
         effect = str(record["effect"].get("type", "")) if record.get("effect") else ""
+        if kind == "joined":
+            effect = "parallel"
     at = run.checkpoint
     if at is None or not at.entered:
         return
@@ -197,6 +199,14 @@ def _graph(
 
 def _note(run: RunState) -> str:
     """What to say at the node where the run stands."""
+    at = run.checkpoint
+    if at is not None and run.status not in ENDED:
+        if at.terms.paused is not None:
+            return "is paused"
+        if at.join is not None:
+            return f"{len({*at.open_steps, *at.waits})} of {at.join.total} branches open"
+        if any(step.unknown is not None for step in at.open_steps.values()):
+            return "outcome unknown"
     if run.status is RunStatus.WAITING and run.waiting is not None:
         reason = run.waiting.reason.value
         return {"user": "waits for a person", "until": "waits for a time"}.get(

@@ -8,6 +8,7 @@ from typing import Any
 
 from abstractruntime.core import times
 from abstractruntime.core.checkpoint import MAIN, Checkpoint
+from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import RunState, RunStatus, wait_to_dict
 from abstractruntime.errors import InvalidIdentifier, InvalidTime, UnknownRun, UnsupportedByStore
 from abstractruntime.inspect.standing import standing_of
@@ -21,7 +22,8 @@ CANDIDATES = 5
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run as one line of a list. Ages are in seconds; `waits_for` is a phrase or ""."""
+    """A run as one line of a list. Ages are in seconds; `waits_for` is a phrase or ""; `unknown`:
+    how many outcomes nobody knows, `branches`: how many are open."""
 
     run_id: str
     workflow_id: str
@@ -38,6 +40,9 @@ class RunRow:
     idle_s: float
     parent_run_id: str | None
     actor_id: str | None
+    paused: bool = False
+    unknown: int = 0
+    branches: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Its JSON form."""
@@ -98,15 +103,26 @@ def row_of(run: RunState, *, now: str) -> RunRow:
         idle_s=_seconds(run.updated_at, now),
         parent_run_id=run.parent_run_id,
         actor_id=run.actor_id,
+        paused=at.terms.paused is not None and run.status not in ENDED,
+        unknown=_unknown(at),
+        branches=0 if at.join is None else len({*at.open_steps, *at.waits}),
     )
+
+
+def _unknown(at: Checkpoint) -> int:
+    return sum(step.unknown is not None for step in at.open_steps.values())
 
 
 def waits_for(run: RunState) -> str:
     """What a run waits for as a phrase, "" when it does not."""
     waiting = run.waiting
+    at = run.checkpoint or Checkpoint()
+    if run.status not in ENDED and (unknown := _unknown(at)):
+        return f"word on {unknown} unknown outcome{'s' if unknown > 1 else ''}"
+    if at.join is not None:
+        return f"{len({*at.open_steps, *at.waits})} of {at.join.total} branches"
     if waiting is None or run.status is not RunStatus.WAITING:
-        at = run.checkpoint
-        due = [step.wake_at for step in at.open_steps.values() if step.wake_at] if at else []
+        due = [step.wake_at for step in at.open_steps.values() if step.wake_at]
         return f"attempt at {due[0]}" if due else ""
     if waiting.reason.value == "user":
         return f"person: {waiting.prompt}" if waiting.prompt else "person"

@@ -21,7 +21,15 @@ def standing_of(run: RunState, *, live: Callable[[Driver], bool] = is_live) -> s
     if at.driver is not None:
         return "driven" if live(at.driver) else "recoverable"
     if run.status is RunStatus.WAITING:
-        return "timed" if run.waiting is not None and run.waiting.until else "waiting"
+        return "timed" if _has_time(run, at) else "waiting"
     if any(step.wake_at is not None for step in at.open_steps.values()):
         return "timed"
     return "queued" if at.queued_at is not None else "parked"
+
+
+def _has_time(run: RunState, at: Checkpoint) -> bool:
+    """Whether a clock ends the wait, or that of one of the run's branches."""
+    if run.waiting is not None and run.waiting.until:
+        return True
+    steps = any(step.wake_at is not None for step in at.open_steps.values())
+    return steps or any((wait.wait or {}).get("until") for wait in at.waits.values())

@@ -21,7 +21,8 @@ class Step:
     """One step, or one move that is no step.
 
     `what` is the effect's type or the move's kind, `about` a phrase on it, `seconds` from its
-    first attempt to its outcome, `waited_s` from there to the answer; None while they last.
+    first attempt to its outcome, `waited_s` from there to the answer; None while they last. Of a
+    branch that lost its join the status is "cancelled".
     """
 
     step_id: str
@@ -37,6 +38,7 @@ class Step:
     seconds: float | None
     waited_s: float | None = None
     error: str | None = None
+    branch: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Its JSON form."""
@@ -85,7 +87,9 @@ def timeline(records: Iterable[Mapping[str, Any]]) -> list[Step]:
     for record in records:
         step_id = str(record["step_id"])
         if record.get("effect") is None:
-            move = _move(record)
+            if _cancelled(steps, record):
+                continue
+            move = _move(record, steps)
             _answered(steps, record)
             known = steps.get(step_id)
             if known is not None:  # a wait that can only fail is closed under its own step id
@@ -139,6 +143,7 @@ def _step(record: Mapping[str, Any]) -> Step:
             started_at=record["started_at"],
             ended_at=None,
             seconds=None,
+            branch=record.get("branch"),
         ),
         record,
     )
@@ -168,13 +173,23 @@ def _answered(steps: dict[str, Step], record: Mapping[str, Any]) -> None:
         )
 
 
-def _move(record: Mapping[str, Any]) -> Step:
+def _cancelled(steps: dict[str, Step], record: Mapping[str, Any]) -> bool:
+    """A branch lost its join: its step is over, as far as the run goes."""
+    result = record.get("result") or {}
+    lost = steps.get(str(result.get("step_id")))
+    if result.get("kind") != "branch_cancelled" or lost is None:
+        return False
+    steps[lost.step_id] = replace(lost, status="cancelled", ended_at=record["started_at"])
+    return True
+
+
+def _move(record: Mapping[str, Any], steps: Mapping[str, Step]) -> Step:
     return Step(
         step_id=str(record["step_id"]),
         node=str(record["node_id"]),
         visit=record.get("visit"),
         what=_kind(record),
-        about=_move_about(record.get("result") or {}),
+        about=_move_about(record.get("result") or {}, record.get("actor_id"), steps),
         status=record["status"],
         attempts=1,
         revision=record.get("revision") or 0,
@@ -182,7 +197,17 @@ def _move(record: Mapping[str, Any]) -> Step:
         ended_at=record.get("ended_at"),
         seconds=0.0,
         error=record.get("error"),
+        branch=_branch_of(record.get("result") or {}, steps),
     )
+
+
+def _branch_of(result: Mapping[str, Any], steps: Mapping[str, Step]) -> str | None:
+    """The branch that a move is about."""
+    if result.get("branch"):
+        return str(result["branch"])
+    named = (result.get(name) for name in ("resolved_step", "step", "wait_id", "recovered_step"))
+    about = next((steps[name] for name in named if isinstance(name, str) and name in steps), None)
+    return None if about is None else about.branch
 
 
 def _kind(record: Mapping[str, Any]) -> str:
@@ -206,20 +231,49 @@ def _about(effect: Mapping[str, Any]) -> str:
     return _named(payload)
 
 
-def _move_about(result: Mapping[str, Any]) -> str:
-    kind = result.get("kind")
-    if kind == "moved":
-        return f"to {result.get('to')}"
-    if kind == "resumed":
-        return f"by {result.get('cause')}: {_text(result.get('payload'))}"
-    if kind == "recovered":
-        driver = result.get("driver") or {}
-        return f"its driver, process {driver.get('pid')}, had died" if driver else ""
-    if kind == "edited":
-        return ", ".join(map(str, result.get("changed") or ()))
-    if kind == "restored":
-        return f"snapshot {result.get('snapshot_id')}{' afresh' if result.get('fresh') else ''}"
-    return str(result.get("reason") or result.get("error_type") or "")
+def _move_about(result: Mapping[str, Any], actor: str | None, steps: Mapping[str, Step]) -> str:
+    match result.get("kind"):
+        case "moved":
+            said = f"to {result.get('to')}"
+        case "resumed":
+            said = f"by {result.get('cause')}: {_text(result.get('payload'))}"
+        case "recovered":
+            said = _recovered(result)
+        case "edited":
+            said = ", ".join(map(str, result.get("changed") or ()))
+        case "restored":
+            fresh = " afresh" if result.get("fresh") else ""
+            said = f"snapshot {result.get('snapshot_id')}{fresh}"
+        case "joined":
+            counts = {name: result.get(name) for name in ("completed", "failed", "cancelled")}
+            said = ", ".join(f"{number:,} {name}" for name, number in counts.items() if number)
+        case "set_out":
+            begun = steps.get(str(result.get("begun_step")))
+            said = "begins" if begun is None else f"{begun.about} begins"
+        case "heartbeat":
+            said = _text(result.get("progress"))
+        case "resolved":
+            said = _said(f"as {result.get('outcome')}", actor, result.get("reason"))
+        case "paused" | "unpaused":
+            said = _said("", actor, result.get("reason"))
+        case _:
+            said = str(result.get("reason") or result.get("error_type") or "")
+    return said
+
+
+def _recovered(result: Mapping[str, Any]) -> str:
+    driver = result.get("driver") or {}
+    said = f"its driver, process {driver.get('pid')}, had died" if driver else ""
+    several = result.get("recovered_steps")
+    if isinstance(several, list):
+        open_ = f"{len(several):,} open {'step' if len(several) == 1 else 'steps'}"
+        return f"{said}; {open_}" if said else open_
+    return said
+
+
+def _said(what: str, actor: str | None, reason: Any) -> str:
+    by = f"{what} by {actor}".strip() if actor else what
+    return ": ".join(str(each) for each in (by, reason) if each)
 
 
 def _named(values: Mapping[str, Any]) -> str:

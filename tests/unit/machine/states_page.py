@@ -15,6 +15,9 @@ page anew: `.venv/bin/python -m tests.unit.machine.states_page`.
 
 """
 TAIL = """
+**Paused** is no state but lies over any of these: nobody moves the run until it is unpaused. A run
+whose step has an [unknown outcome](delivery.md#unknown-outcomes) is WAITING for somebody's word.
+
 A step that keeps a run RUNNING and a wait that follows a wait stay in their state. COMPLETED and
 CANCELLED are final; a FAILED run can be reopened at the node where it failed. A host that saves a
 run by hand may set any status: that is journaled as an edit, not as a move of this table.

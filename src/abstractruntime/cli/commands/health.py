@@ -158,6 +158,10 @@ def _runs(session: Session, health: Health) -> None:
         if name == "waiting" and health.waits:
             reasons = f"  ({', '.join(f'{n:,} {reason}' for reason, n in health.waits.items())})"
         say(f"  {name:<20} {number:,}{reasons}")
+    if health.held:
+        held = ", ".join(f"{n:,} {standing}" for standing, n in health.held.items())
+        say(f"  {'of these paused':<20} {sum(health.held.values()):,}  ({held})")
+    _idle(session, "paused", health.paused, "nobody moves them: unpause RUN")
     _idle(session, "recoverable", health.recoverable, "abstractruntime continue moves them")
     _idle(session, "parked", health.parked, "their host drives them, or continue RUN")
 

@@ -10,7 +10,7 @@ import click
 from rich.text import Text
 
 from abstractruntime.cli import console
-from abstractruntime.cli.after import next_commands, wait_text
+from abstractruntime.cli.after import MOST_SHOWN, branches_text, next_commands, standing_text
 from abstractruntime.cli.console import STYLES, Column, age, count, lasted, safe, say, shown
 from abstractruntime.cli.exits import Exit
 from abstractruntime.cli.session import Session
@@ -77,7 +77,7 @@ def _print_runs(store: Store, rows: list[RunRow], *, everything: bool) -> None:
             (
                 safe(short[row.run_id], 40),
                 (row.status, STYLES[row.status]),
-                ("" if row.standing in ("ended", row.status) else row.standing, ""),
+                ("" if _standing(row) in ("ended", row.status) else _standing(row), ""),
                 safe(row.workflow_id),
                 _at(row.node, row.visit),
                 safe(row.waits_for or (row.error or "")),
@@ -88,6 +88,10 @@ def _print_runs(store: Store, rows: list[RunRow], *, everything: bool) -> None:
             for row in rows
         ],
     )
+
+
+def _standing(row: RunRow) -> str:
+    return "paused" if row.paused else row.standing
 
 
 def _at(node: str, visit: int) -> str:
@@ -116,9 +120,14 @@ def show(session: Session, run_id: str) -> Exit:
 def _facts(detail: RunDetail) -> Iterator[tuple[str, str, str]]:
     row, state = detail.row, detail.state
     standing = "" if row.standing in ("ended", row.status) else f", {row.standing}"
+    paused = state.checkpoint.terms.paused if row.paused and state.checkpoint else None
     yield "run", safe(row.run_id), "bold"
     yield "workflow", safe(row.workflow_id), ""
     yield "status", f"{row.status}{standing}", STYLES[row.status]
+    if paused is not None:
+        by = f" by {paused['actor']}" if paused.get("actor") else ""
+        why = f": {paused['reason']}" if paused.get("reason") else ""
+        yield "paused", safe(f"since {paused['at']}{by}{why}"), "yellow"
     yield "node", _at(row.node, row.visit), ""
     yield "revision", f"{row.revision:,}", ""
     yield "created", f"{row.created_at} ({age(row.age_s)})", ""
@@ -146,13 +155,11 @@ def _blocks(session: Session, detail: RunDetail) -> None:
         say(console.paragraph(state.error), style="red")
     if state.waiting is not None:
         say("waits", style="bold")
-        say(console.paragraph(wait_text(state.waiting)))
-    if detail.open_steps:
-        say("open steps", style="bold")
-        for step in detail.open_steps:
-            effect = step["effect"]
-            said = f"{step['node_id']} ×{step['visit']} {effect['type']} {shown(effect['payload'])}"
-            say(f"  {safe(said, console.console().width - 4)}")
+        say(console.paragraph(standing_text(state)))
+    elif state.checkpoint is not None and state.checkpoint.waits:
+        say("waits", style="bold")
+        say(console.paragraph(branches_text(state.checkpoint)))
+    _open_steps(detail)
     for title, values in (("vars", state.vars), ("output", state.output)):
         if values is not None:
             say(title, style="bold")
@@ -164,6 +171,22 @@ def _blocks(session: Session, detail: RunDetail) -> None:
         _print_runs(session.store, list(detail.children), everything=False)
     for line in next_commands(session, state)[:1]:
         say(f"next: {line}", style="bold", whole=True)
+
+
+def _open_steps(detail: RunDetail) -> None:
+    if not detail.open_steps:
+        return
+    say("open steps", style="bold")
+    for step in detail.open_steps[:MOST_SHOWN]:
+        effect = step["effect"]
+        branch = f" branch {step['branch']}" if step.get("branch") else ""
+        unknown = " (outcome unknown)" if step.get("unknown") else ""
+        where = f"{step['node_id']} ×{step['visit']}{branch}"
+        said = f"{where} {effect['type']}{unknown} {shown(effect['payload'])}"
+        say(f"  {safe(said, console.console().width - 4)}")
+    more = len(detail.open_steps) - MOST_SHOWN
+    if more > 0:
+        say(f"  and {more:,} more (--json has all)")
 
 
 @command("ledger")
@@ -201,7 +224,7 @@ def _step(step: Step) -> tuple[console.Cell, ...]:
     move = step.seconds == 0.0 and step.visit is None
     return (
         f"{step.revision:,}",
-        safe(step.node),
+        safe(step.node if step.branch is None else f"{step.node} #{step.branch}"),
         "" if step.visit is None else str(step.visit),
         (safe(step.what), "cyan" if not move else "bright_black"),
         (status, STYLES.get(status, "")),

@@ -29,7 +29,8 @@ LOOK_S = 0.5
 @command("run")
 @click.argument("program", metavar="APP[:WORKFLOW_ID]", required=False)
 @click.option("--vars", "vars_", type=JsonValue(only_object=True), help="The run's variables.")
-def run(session: Session, program: str | None, vars_: Parsed | None) -> Exit:
+@click.option("--deadline", metavar="TIME", help="The run fails when it has not ended by then.")
+def run(session: Session, program: str | None, vars_: Parsed | None, deadline: str | None) -> Exit:
     """Start a run and move it until it ends or waits.
 
     APP is path.py:name or pkg.module:name, with :WORKFLOW_ID behind it when the program has
@@ -41,7 +42,8 @@ def run(session: Session, program: str | None, vars_: Parsed | None) -> Exit:
     workflow = session.app.workflow()
     session.create_store()
     runtime = session.runtime
-    run_id = runtime.start(workflow=workflow, vars=vars_.value if vars_ else None)
+    given = vars_.value if vars_ else None
+    run_id = runtime.start(workflow=workflow, vars=given, deadline=deadline)
     say(f"run {run_id}", stderr=session.json, whole=True)
     try:
         with progress("starting", quiet=session.json) as line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from abstractruntime.core.canonical import decode
@@ -145,6 +146,9 @@ def reopen(
     )
     draft.become(Move.REOPEN)
     run.error = None
+    if draft.terms.deadline is not None and draft.terms.deadline <= now:
+        # Whoever reopens a run that was late gives it the time it needs.
+        draft.terms = replace(draft.terms, deadline=None)
 
 
 def _end(draft: Draft, *, now: str, message_id: str) -> None:

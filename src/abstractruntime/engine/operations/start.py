@@ -8,6 +8,7 @@ from typing import Any
 from abstractruntime.core.commit import Loaded
 from abstractruntime.core.identifiers import checked
 from abstractruntime.core.spec import WorkflowSpec
+from abstractruntime.core.times import normal
 from abstractruntime.engine.children import new_run
 from abstractruntime.engine.requests import Flow, Read
 from abstractruntime.engine.settings import Settings
@@ -19,7 +20,8 @@ ON_DUPLICATE = ("reject", "return")
 @dataclass(frozen=True, slots=True)
 class Beginning:
     """What a new run begins with. Without `run_id` it gets an id of its own; `on_duplicate` says
-    what to do with one that is taken: "reject", or "return" the run that has it."""
+    what to do with one that is taken: "reject", or "return" the run that has it. A run that has not
+    ended by its `deadline`, a time with an offset, fails."""
 
     vars: dict[str, Any] | None = None
     actor_id: str | None = None
@@ -27,12 +29,13 @@ class Beginning:
     parent_run_id: str | None = None
     run_id: str | None = None
     on_duplicate: str = "reject"
+    deadline: str | None = None
 
 
 def start(settings: Settings, spec: WorkflowSpec, given: Beginning) -> Flow[str]:
     """The id of the new run, which is durable; of the one that is there where that was asked for.
 
-    Raises InvalidWorkflow, InvalidIdentifier, NotJson, LimitExceeded, DuplicateRun.
+    Raises InvalidWorkflow, InvalidIdentifier, NotJson, LimitExceeded, InvalidTime, DuplicateRun.
     """
     checked(spec.workflow_id, "workflow_id")
     for node_id in spec.nodes:
@@ -55,6 +58,7 @@ def start(settings: Settings, spec: WorkflowSpec, given: Beginning) -> Flow[str]
         actor_id=given.actor_id,
         session_id=given.session_id,
         parent_run_id=given.parent_run_id,
+        deadline=None if given.deadline is None else normal(given.deadline, what="deadline"),
     )
     try:
         yield commit
