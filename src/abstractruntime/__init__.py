@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from abstractruntime.core.budget import Budget
 from abstractruntime.core.models import (
     Effect,
     EffectType,
@@ -75,6 +76,7 @@ __all__ = [
     "Artifact",
     "ArtifactMetadata",
     "ArtifactStore",
+    "Budget",
     "DefaultEffectPolicy",
     "Effect",
     "EffectOutcome",

@@ -94,6 +94,7 @@ def test_an_effect_types_name_is_plain_text() -> None:
                 "timeout_s": None,
                 "total_timeout_s": None,
                 "heartbeat_s": None,
+                "costs": None,
             },
         ),
         (

@@ -173,10 +173,12 @@ class Terms:
 
     paused    {"at", "actor", "reason", "cause"}: nobody moves the run until it is unpaused
     deadline  the run fails when it has not ended by then
+    account   what it may spend of which budgets, and has (core.machine.budget)
     """
 
     paused: dict[str, Any] | None = None
     deadline: str | None = None
+    account: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _TERMS if getattr(self, name) is not None}

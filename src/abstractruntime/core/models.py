@@ -82,7 +82,8 @@ class Effect:
 
     The rest says how it is performed; what is not said, the registered function or handler and
     then the effect policy say. `delivery`: see core.options.Delivery. Seconds: `timeout_s` for one
-    attempt, `total_timeout_s` for all of them, `heartbeat_s` between two signs of life.
+    attempt, `total_timeout_s` for all of them, `heartbeat_s` between two signs of life. `costs`
+    {"tokens", "cost"}: the most one attempt spends, where a budget limits it.
     """
 
     type: EffectType | str
@@ -93,6 +94,7 @@ class Effect:
     timeout_s: float | None = None
     total_timeout_s: float | None = None
     heartbeat_s: float | None = None
+    costs: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)

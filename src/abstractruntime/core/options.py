@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
+from abstractruntime.core.budget import MOST, SPENT
 from abstractruntime.core.values import value
 from abstractruntime.errors import InvalidPlan
 
@@ -117,6 +118,7 @@ def recorded(
     timeout_s: float | None = None,
     total_timeout_s: float | None = None,
     heartbeat_s: float | None = None,
+    costs: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """What was set, in the form effects are recorded with. InvalidPlan names what cannot be."""
     said: dict[str, Any] = {}
@@ -129,6 +131,8 @@ def recorded(
         if seconds is not None:
             _refuse_unless(_is_seconds(seconds) and seconds > 0, name, seconds)
             said[name] = seconds
+    if costs is not None:
+        said["costs"] = _costs(costs)
     return said
 
 
@@ -138,6 +142,14 @@ def bare(effect: Mapping[str, Any]) -> dict[str, Any]:
     if "options" in effect:
         plain["options"] = effect["options"]
     return plain
+
+
+def _costs(said: Mapping[str, int]) -> dict[str, int]:
+    """The most that one attempt spends of what budgets limit."""
+    _refuse_unless(isinstance(said, Mapping), "costs", said)
+    for name, most in said.items():
+        _refuse_unless(name in SPENT and type(most) is int and 0 <= most <= MOST, "costs", said)
+    return dict(said)
 
 
 def _delivery(said: str) -> Delivery:
@@ -175,6 +187,7 @@ def durable(
     timeout_s: float | None = None,
     total_timeout_s: float | None = None,
     heartbeat_s: float | None = None,
+    costs: Mapping[str, int] | None = None,
     reconcile: Callable[..., Any] | None = None,
 ) -> Callable[[F], F]:
     """Decorate a function or handler with how it is performed wherever it is called.
@@ -189,6 +202,7 @@ def durable(
         timeout_s=timeout_s,
         total_timeout_s=total_timeout_s,
         heartbeat_s=heartbeat_s,
+        costs=costs,
     )
 
     def declare(function: F) -> F:

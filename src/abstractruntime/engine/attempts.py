@@ -17,6 +17,7 @@ from abstractruntime.core.models import RunState, RunStatus
 from abstractruntime.core.options import Delivery, Options, options_from
 from abstractruntime.core.times import plus, seconds_between
 from abstractruntime.core.values import value
+from abstractruntime.engine import budgets
 from abstractruntime.engine.effects import Perform, Raised, attempt
 from abstractruntime.engine.outcome import EffectOutcome, Heartbeats, StepContext
 from abstractruntime.engine.requests import NEXT, Abandon, Flow, Forget, NextEvent, Spawn, Transact
@@ -71,6 +72,8 @@ def attempts(mover: Mover, open_step: OpenStep, perform: Perform, text: bytes) -
                 return False
             if not done.runs_on:
                 yield NextEvent(delay)
+        if not (yield from budgets.again(mover, open_step)):
+            return True
         if options.delivery is Delivery.AT_MOST_ONCE:
             mover.draft.urgent = True
         open_step = step.retry(mover.draft, open_step, now=mover.now())

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from abstractruntime.core.budget import Budget
 from abstractruntime.core.checkpoint import MAIN, Checkpoint, Driver, OpenStep
 from abstractruntime.core.commit import Commit, Loaded, Message
 from abstractruntime.core.machine import ends, wait
 from abstractruntime.core.machine.assemble import assemble
+from abstractruntime.core.machine.budget import counts_of_new, terms_of_new
 from abstractruntime.core.machine.edit import draft_of_new
 from abstractruntime.core.machine.plan import Planned
 from abstractruntime.core.machine.table import ENDED
@@ -83,6 +87,31 @@ def begin_branch(
     if not decision.wait:
         said = EffectOutcome.completed({"sub_run_id": child_id, "async": True})
         apply(mover, Done(open_step, said, final=True))
+
+
+def adopt(mover: Mover, open_step: OpenStep, decision: StartChild) -> Flow[bool]:
+    """Start the child of a step that was held back; on the run's own branch, drive a sync one."""
+    draft = mover.draft
+    run_id, branch = draft.run.run_id, open_step.branch
+    child_id = child_id_of(run_id, draft.generation, open_step.node_id, open_step.visit, branch)
+    spec = _spec(mover.settings, decision.workflow_id)
+    if decision.wait and mover.depth >= MAX_NESTED:
+        said = EffectOutcome.failed(f"Subworkflows nest deeper than {MAX_NESTED}")
+        apply(mover, Done(open_step, said, final=True))
+        return True
+    known = yield Read(lambda store: store.load(child_id))
+    if known is None:
+        draft.creates.append(_creation(mover, child_id, spec, decision))
+    if not decision.wait:
+        said = EffectOutcome.completed({"sub_run_id": child_id, "async": True})
+        apply(mover, Done(open_step, said, final=True))
+        return True
+    open_step = replace(open_step, child=child_id)
+    draft.open_steps = {**draft.open_steps, branch: open_step}
+    if branch == MAIN:
+        yield from mover.commit(mover.me)
+        yield from drive_open(mover, open_step)
+    return True
 
 
 def unblock_branches(mover: Mover) -> Flow[bool]:
@@ -190,8 +219,11 @@ def new_run(
     parent_run_id: str | None = None,
     driver: Driver | None = None,
     reports_to: str | None = None,
+    budget: Budget | None = None,
+    above: Mapping[str, Any] | None = None,
 ) -> Commit:
-    """The commit that creates a run at its entry node. Raises NotJson, LimitExceeded for vars."""
+    """The commit that creates a run at its entry node, below the account `above`. Raises NotJson,
+    LimitExceeded for vars."""
     now = settings.now()
     own = dict(vars or {})
     if "_limits" not in own:
@@ -210,6 +242,9 @@ def new_run(
         checkpoint=Checkpoint(version=spec.version, driver=driver, reports_to=reports_to),
     )
     draft = draft_of_new(run, now=now, line_id=settings.new_id)
+    if budget is not None or above is not None:
+        draft.terms = terms_of_new(run_id, budget, above, now=now)
+        draft.counters = counts_of_new(run_id, budget)
     return assemble(draft, settings.sealer, now=now)
 
 
@@ -225,6 +260,8 @@ def _creation(mover: Mover, child_id: str, spec: WorkflowSpec, decision: StartCh
         parent_run_id=parent.run_id,
         driver=mover.me if decision.wait else None,
         reports_to=wait_key_of(child_id) if decision.wait else None,
+        budget=decision.budget,
+        above=mover.draft.terms.account,
     )
 
 

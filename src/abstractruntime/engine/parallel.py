@@ -19,7 +19,7 @@ from abstractruntime.core.machine.plan import Fanout, Planned
 from abstractruntime.core.models import RunStatus
 from abstractruntime.core.options import Delivery, options_from
 from abstractruntime.core.times import seconds_between
-from abstractruntime.engine import attempts, children, doubt, perform, recalls
+from abstractruntime.engine import attempts, budgets, children, doubt, perform, recalls
 from abstractruntime.engine.effects import Decision, Perform, Raised, StartChild
 from abstractruntime.engine.outcome import EffectOutcome
 from abstractruntime.engine.requests import Abandon, Flow, Forget, NextEvent
@@ -67,6 +67,12 @@ def _intend(mover: Mover, planned: Planned, key: str, branch: str) -> Flow[None]
     decision: Decision = perform.decide(
         mover, planned.type, planned.payload, planned.result_key, planned.next_node, branch
     )
+    if budgets.limits(mover):
+        # Each is counted when its turn comes: one that a budget holds back is intended, and waits.
+        if type(decision) is Perform:
+            planned = perform.with_declared(planned, decision)
+        perform.intend(mover, planned, key, branch=branch, begun=False)
+        return
     if type(decision) is StartChild:
         yield from children.begin_branch(mover, planned, key, decision, branch)
         return
@@ -154,6 +160,8 @@ class _Branches:
             recovered_steps=[each.step_id for each in open_steps],
             driver=None if draft.driver is None else draft.driver.to_dict(),
         )
+        for each in open_steps:
+            budgets.forfeit(mover, each)
         yield from self._commit()
         for each in open_steps:
             found = mover.draft.open_steps.get(each.branch)
@@ -179,6 +187,13 @@ class _Branches:
             ready.append(found)
         if not ready:
             return False
+        if budgets.limits(mover):
+            ready = yield from budgets.admitted(mover, ready)
+            if mover.draft.creates:
+                yield from self._commit()
+                return True
+            if not ready:
+                return True
         alone = next((each for each in ready if self._needs_quiet(each)), None)
         if alone is not None:
             if self.running:

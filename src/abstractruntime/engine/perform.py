@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from abstractruntime.core.canonical import encode, key_form
-from abstractruntime.core.checkpoint import MAIN, OpenStep
+from abstractruntime.core.checkpoint import MAIN, NO_TERMS, OpenStep
 from abstractruntime.core.identifiers import checked
 from abstractruntime.core.machine import step
 from abstractruntime.core.machine.plan import Planned
@@ -14,7 +14,7 @@ from abstractruntime.core.models import Effect
 from abstractruntime.core.options import Delivery, options_from
 from abstractruntime.core.policy import step_key as policy_key
 from abstractruntime.core.times import seconds_between
-from abstractruntime.engine import attempts, children, doubt
+from abstractruntime.engine import attempts, budgets, children, doubt
 from abstractruntime.engine.effects import Decision, Perform, StartChild, StepFacts
 from abstractruntime.engine.outcome import EffectOutcome
 from abstractruntime.engine.requests import Flow, NextEvent
@@ -54,12 +54,19 @@ def _key_form(planned: Planned) -> str:
 def begin(mover: Mover, planned: Planned, key: str) -> Flow[None]:
     """A new step: decide, write the intent where something is performed, perform it."""
     decision = decide(mover, planned.type, planned.payload, planned.result_key, planned.next_node)
+    if type(decision) is Perform:
+        planned = with_declared(planned, decision)
+    reserved: dict[str, int] | None = None
+    if mover.draft.terms is not NO_TERMS and budgets.limits(mover):
+        reserved = yield from budgets.begin(mover, planned, key, decision)
+        if reserved is None:
+            return
     if type(decision) is StartChild:
         yield from children.begin(mover, planned, key, decision)
         return
     if type(decision) is Perform:
-        planned = with_declared(planned, decision)
         open_step = intend(mover, planned, key)
+        budgets.reserve(mover, open_step, reserved)
         refused = attempts.refusal(mover, open_step, decision)
         if refused is None:
             yield from mover.commit(mover.me)
@@ -68,6 +75,11 @@ def begin(mover: Mover, planned: Planned, key: str) -> Flow[None]:
         decision = refused
     else:
         open_step = intend(mover, planned, key)
+    settle_at_once(mover, open_step, decision)
+
+
+def settle_at_once(mover: Mover, open_step: OpenStep, decision: Decision) -> None:
+    """The outcome of a step that is decided by data alone."""
     if type(decision) is EffectOutcome:
         apply(mover, Done(open_step, decision, final=True))
 
@@ -125,7 +137,10 @@ def decide(
     settings = mover.settings
     run, now = mover.draft.run, mover.now()
     facts = StepFacts(run, mover.spec, payload, result_key, next_node, now, branch)
-    return settings.effects.decide(kind, facts)
+    decision = settings.effects.decide(kind, facts)
+    if type(decision) is StartChild and decision.budget is not None and not settings.counters:
+        return EffectOutcome.failed("A budget needs a store with counters: this one has none")
+    return decision
 
 
 def perform_open(mover: Mover, open_step: OpenStep) -> Flow[bool]:
@@ -139,7 +154,10 @@ def perform_open(mover: Mover, open_step: OpenStep) -> Flow[bool]:
         # A host set the run running without a word on what became of the step.
         step.doubt(draft, open_step, open_step.unknown, now=mover.now())
         return True
-    cut_short = False
+    if not open_step.begun:
+        return (yield from budgets.go_on(mover, open_step))
+    cut_short = open_step.wake_at is None
+    once = options_from(open_step.effect).delivery is Delivery.AT_MOST_ONCE
     if open_step.wake_at is not None:
         wait_s = seconds_between(mover.now(), open_step.wake_at)
         if wait_s > 0:
@@ -148,16 +166,20 @@ def perform_open(mover: Mover, open_step: OpenStep) -> Flow[bool]:
             if draft.driver is None or draft.driver.token != mover.me.token:
                 yield from mover.commit(mover.me)
             yield NextEvent(wait_s)
+    else:
+        budgets.forfeit(mover, open_step)
+    if not (cut_short and once) and not (yield from budgets.again(mover, open_step)):
+        return True
+    if cut_short:
+        yield from _take_over(mover, open_step)
+    else:
         open_step = retry(mover, open_step)
         yield from mover.commit(mover.me)
-    else:
-        cut_short = True
-        yield from _take_over(mover, open_step)
     effect = open_step.effect
     decision = decide(
         mover, effect["type"], effect["payload"], effect["result_key"], open_step.next_node
     )
-    if cut_short and options_from(effect).delivery is Delivery.AT_MOST_ONCE:
+    if cut_short and once:
         return (yield from doubt.reconcile(mover, open_step, decision))
     if isinstance(decision, Perform):
         text = encode(effect["payload"])
@@ -178,6 +200,8 @@ def _take_over(mover: Mover, open_step: OpenStep) -> Flow[None]:
     """The step's driver is dead: write down who goes on, before anything is performed again."""
     draft = mover.draft
     if draft.driver is not None and draft.driver.token == mover.me.token:
+        if draft.counters:
+            yield from mover.commit(mover.me)
         return
     draft.note(
         "recovered",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from abstractruntime.core.budget import Budget
 from abstractruntime.core.checkpoint import Driver
 from abstractruntime.core.config import RuntimeConfig
 from abstractruntime.core.machine.seal import sealer_for
@@ -14,6 +15,7 @@ from abstractruntime.core.policy import DefaultEffectPolicy, EffectPolicy, makes
 from abstractruntime.core.spec import AnyWorkflow, RunContext, WorkflowSource, WorkflowSpec
 from abstractruntime.engine import limits
 from abstractruntime.engine.advance import advance, advance_if_due
+from abstractruntime.engine.budget_verbs import BudgetVerbs
 from abstractruntime.engine.builtin_effects import builtin_effects
 from abstractruntime.engine.context import DefaultRunContext
 from abstractruntime.engine.drive import adrive, drive
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Runtime(Interventions, MailVerbs):
+class Runtime(Interventions, MailVerbs, BudgetVerbs):
     """Runs workflows durably on a store.
 
     Give `store` (see open_store) or the api's `run_store` and `ledger_store`. `functions` are what
@@ -158,13 +160,15 @@ class Runtime(Interventions, MailVerbs):
         parent_run_id: str | None = None,
         run_id: str | None = None,
         on_duplicate: str = "reject",
+        budget: Budget | None = None,
     ) -> str:
         """Create a RUNNING run at the entry node and return its id; nothing is executed.
 
         With a `run_id` of yours a second start raises DuplicateRun, or with
-        on_duplicate="return" gives the run that is there.
+        on_duplicate="return" gives the run that is there. A `budget` (UnsupportedByStore where
+        there are no counters) holds for it and for all runs below it.
         """
-        given = Beginning(vars, actor_id, session_id, parent_run_id, run_id, on_duplicate)
+        given = Beginning(vars, actor_id, session_id, parent_run_id, run_id, on_duplicate, budget)
         return self._drive(lambda _: start(self._settings, spec_of(workflow), given))
 
     async def astart(
@@ -177,9 +181,10 @@ class Runtime(Interventions, MailVerbs):
         parent_run_id: str | None = None,
         run_id: str | None = None,
         on_duplicate: str = "reject",
+        budget: Budget | None = None,
     ) -> str:
         """`start`, awaited."""
-        given = Beginning(vars, actor_id, session_id, parent_run_id, run_id, on_duplicate)
+        given = Beginning(vars, actor_id, session_id, parent_run_id, run_id, on_duplicate, budget)
         return await self._adrive(lambda _: start(self._settings, spec_of(workflow), given))
 
     def tick(self, *, workflow: AnyWorkflow, run_id: str, max_steps: float = 100) -> RunState:
@@ -344,6 +349,7 @@ class Runtime(Interventions, MailVerbs):
             limits=self._config.to_limits_dict,
             journals_vars=Capability.ATOMIC not in self._store.capabilities,
             transactional=Capability.TRANSACTIONAL in self._store.capabilities,
+            counters=Capability.COUNTERS in self._store.capabilities,
         )
 
     def _tick(

@@ -32,7 +32,7 @@ class Settings:
     `limits` gives the _limits that new runs start with; `new_id` makes ids of records and steps.
     `journals_vars`: what handlers change in vars stands in their records too, for stores that may
     have to redo a commit from its records. `transactional`: the store lets handlers write rows of
-    their own with a step.
+    their own with a step. `counters`: the store has counters, which budgets need.
     """
 
     effects: EffectRegistry
@@ -46,6 +46,7 @@ class Settings:
     limits: Callable[[], dict[str, Any]]
     journals_vars: bool
     transactional: bool
+    counters: bool
 
     def now(self) -> str:
         """The runtime's clock."""

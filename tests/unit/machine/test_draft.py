@@ -49,7 +49,7 @@ FULL = Checkpoint(
     digest="running|a|00",
     queued_at=LATER,
     join=Join("a", 2, "b", total=3, need=1),
-    terms=Terms(paused={"at": LATER, "cause": "asked"}, deadline=LATER),
+    terms=Terms({"at": LATER, "cause": "asked"}, LATER, account={"spent": {"tokens": 2}}),
 )
 
 
@@ -75,6 +75,7 @@ def test_a_fresh_draft_carries_nothing_to_commit() -> None:
     assert {name: gathered[name] for name in gathered if not isinstance(gathered[name], str)} == {
         "absorbed": True,
         "consumed": [],
+        "counters": {},
         "creates": [],
         "delta": None,
         "encoding": b'{"n":1}',

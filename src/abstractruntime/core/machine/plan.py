@@ -159,7 +159,7 @@ def _planned(
 
 
 def _options(effect: Effect, knows: Callable[[str], bool]) -> dict[str, Any] | None:
-    if (effect.delivery or effect.retry) is None and (
+    if (effect.delivery or effect.retry or effect.costs) is None and (
         effect.timeout_s is effect.total_timeout_s is effect.heartbeat_s is None
     ):
         return None
@@ -169,6 +169,7 @@ def _options(effect: Effect, knows: Callable[[str], bool]) -> dict[str, Any] | N
         timeout_s=effect.timeout_s,
         total_timeout_s=effect.total_timeout_s,
         heartbeat_s=effect.heartbeat_s,
+        costs=effect.costs,
     )
     exhausted = "fail" if effect.retry is None else effect.retry.on_exhausted
     if exhausted not in ENDS and not knows(exhausted):

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from abstractruntime.core.canonical import encode, exact
-from abstractruntime.core.checkpoint import MAIN, OpenStep, OpenWait
+from abstractruntime.core.checkpoint import MAIN, NO_TERMS, OpenStep, OpenWait
 from abstractruntime.core.commit import Entry
 from abstractruntime.core.identifiers import checked
-from abstractruntime.core.machine import join
+from abstractruntime.core.machine import budget, join
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.machine.plan import Planned
 from abstractruntime.core.machine.table import Move
@@ -264,6 +264,8 @@ def recall(
 
 def close(draft: Draft, step: OpenStep) -> None:
     """The step is no longer open."""
+    if draft.terms is not NO_TERMS:
+        budget.drop(draft, step.step_id)
     draft.open_steps = {b: s for b, s in draft.open_steps.items() if b != step.branch}
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from abstractruntime.core.budget import Budget
 from abstractruntime.core.spec import WorkflowSource
 from abstractruntime.engine.effects import Decision, StartChild, StepFacts
 from abstractruntime.engine.outcome import EffectOutcome
+from abstractruntime.errors import InvalidInput
 
 NO_REGISTRY = (
     "start_subworkflow requires a workflow_registry. Set it via "
@@ -33,4 +35,10 @@ class StartSubworkflow:
         vars = payload.get("vars")
         if vars is not None and not isinstance(vars, dict):
             return EffectOutcome.failed("start_subworkflow payload.vars must be an object")
-        return StartChild(workflow_id, dict(vars or {}), wait=not payload.get("async", False))
+        said = payload.get("budget")
+        try:
+            budget = None if said is None else Budget.from_dict(said)
+        except InvalidInput as error:
+            return EffectOutcome.failed(f"start_subworkflow payload.budget: {error.message}")
+        waits = not payload.get("async", False)
+        return StartChild(workflow_id, dict(vars or {}), waits, budget)
