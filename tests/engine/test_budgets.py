@@ -14,6 +14,7 @@ from abstractruntime import (
     RunStatus,
     Runtime,
     StepPlan,
+    WaitReason,
     WorkflowSpec,
     durable,
 )
@@ -311,3 +312,85 @@ def test_a_store_without_counters_refuses_budgets(world: World) -> None:
 def test_what_is_no_limit_is_refused(world: World, said: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         Budget(**said)
+
+
+def test_a_budget_may_ask_and_the_answer_is_to_look_again_or_to_stop(world: World) -> None:
+    spec = loop(5, costs={"tokens": 30})
+    run_id, counter = begin(world, spec, uses(30), tokens=100, on_exceeded="ask")
+    state = world.tick(spec, run_id)
+    assert state.status is RunStatus.WAITING
+    assert state.waiting is not None
+    assert (state.waiting.reason, state.waiting.choices) == (WaitReason.USER, ["retry", "stop"])
+    assert world.resume(spec, run_id, "retry").status is RunStatus.WAITING  # there is no more yet
+    assert len(counter.performed) == 3
+    world.runtime.raise_budget(run_id, tokens=20)
+    assert world.tick(spec, run_id).status is RunStatus.WAITING
+    assert [each["n"] for each in counter.performed] == [0, 1, 2, 3]
+    state = world.resume(spec, run_id, {"choice": "stop"})
+    assert (state.status, (state.error or "")[:15]) == (RunStatus.FAILED, "Budget exceeded")
+    assert world.runtime.get_budget(run_id)["reserved"] == {"tokens": 0}
+
+
+def test_children_spend_from_budgets_of_their_own_and_above(world: World) -> None:
+    child = loop(10, costs={"tokens": 10})
+    world.registry.register(child)
+
+    def node(run: RunState, ctx: Any) -> StepPlan:
+        budget = {"tokens": 35, "on_exceeded": "fail"}
+        payload = {"workflow_id": "loop", "budget": budget}
+        effects = [Effect("start_subworkflow", payload) for _ in range(2)]
+        return StepPlan("a", effects=effects, next_node="b", failures=2, into="all")
+
+    def end(run: RunState, ctx: Any) -> StepPlan:
+        return StepPlan("b", complete_output=run.vars["all"]["errors"])
+
+    spec = WorkflowSpec("parent", "a", {"a": node, "b": end})
+    run_id, counter = begin(world, spec, uses(10), tokens=1000)
+    state = world.tick(spec, run_id)
+    assert state.status is RunStatus.COMPLETED
+    assert list(state.output or {}) == ["0", "1"]
+    assert len(counter.performed) == 6
+    found = world.runtime.get_budget(run_id)
+    assert (found["used"], found["reserved"]) == ({"tokens": 60}, {"tokens": 0})
+    first = world.store.list_children(parent_run_id=run_id)[0].run_id
+    assert world.runtime.get_budget(first)["used"] == {"tokens": 30}
+    assert world.runtime.get_budget(first)["above"] == [run_id]
+
+
+def test_branches_share_what_is_left_and_the_rest_goes_on_when_it_is_raised(world: World) -> None:
+    def node(run: RunState, ctx: Any) -> StepPlan:
+        effects = [Effect("tool", {"n": n}, costs={"tokens": 30}) for n in range(5)]
+        return StepPlan("a", effects=effects, next_node="b", into="all")
+
+    def end(run: RunState, ctx: Any) -> StepPlan:
+        results = [each["n"] > 0 for each in run.vars["all"]["results"]]
+        return StepPlan("b", complete_output={"results": results})
+
+    spec = WorkflowSpec("w", "a", {"a": node, "b": end})
+    run_id, counter = begin(world, spec, uses(30), tokens=100)
+    state = world.tick(spec, run_id)
+    assert (state.status, len(counter.performed)) == (RunStatus.RUNNING, 3)
+    world.runtime.raise_budget(run_id, tokens=50)
+    assert world.tick(spec, run_id).output == {"results": [True] * 5}
+    assert sorted(each["n"] for each in counter.performed) == [0, 1, 2, 3, 4]
+    assert world.runtime.get_budget(run_id)["used"] == {"tokens": 150}
+
+
+def test_what_a_cancelled_run_holds_goes_back(world: World) -> None:
+    spec = loop(10, costs={"tokens": 30})
+    run_id, _ = begin(world, spec, uses(20), tokens=100_000)
+    world.tick(spec, run_id, max_steps=2)
+    assert world.runtime.get_budget(run_id)["reserved"]["tokens"] > 0
+    world.runtime.cancel_run(run_id)
+    found = world.runtime.get_budget(run_id)
+    assert (found["used"], found["reserved"]) == ({"tokens": 40}, {"tokens": 0})
+
+
+def test_a_transactional_step_is_settled_in_its_transaction(world: World) -> None:
+    if Capability.TRANSACTIONAL not in world.store.capabilities:
+        pytest.skip("it needs a SQL store")
+    spec = loop(5, costs={"tokens": 30}, delivery="transactional")
+    run_id, counter = begin(world, spec, uses(30), tokens=100)
+    world.tick(spec, run_id)
+    assert len(counter.performed) == 3
+    assert world.store.list_counters(run_id)["tokens"].value == 90

@@ -11,7 +11,7 @@ from abstractruntime.errors import InvalidInput
 SPENT = ("tokens", "cost")
 """What effects spend as they are performed; the other numbers are counted when a step begins."""
 
-PAUSE, FAIL = "pause", "fail"
+PAUSE, ASK, FAIL = "pause", "ask", "fail"
 """What Budget.on_exceeded may say beside the name of a node."""
 
 MOST = 2**53
@@ -24,8 +24,10 @@ class Budget:
 
     `steps` in all and `effects` by type are counted as steps begin; `tokens` and `cost` (integer
     micro-units of one currency) by what outcomes say. `wall_s` seconds from the start on, `depth`
-    levels of runs below. `on_exceeded`: "pause" (Runtime.raise_budget lets it go on), "fail", or a
-    node that the budget's own run goes to, while runs below it fail.
+    levels of runs below. `on_exceeded`: "pause" (Runtime.raise_budget lets it go on), "ask" (a wait
+    for a person's word), "fail", or a node that the budget's own run goes to, while runs below it
+    fail. When the time is over or a branch of a plan is held back, "ask" pauses; out of time, a
+    node stands for "fail".
     """
 
     steps: int | None = None

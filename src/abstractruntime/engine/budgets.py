@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from abstractruntime.core.budget import FAIL, PAUSE, SPENT
+from abstractruntime.core.budget import ASK, FAIL, PAUSE, SPENT
 from abstractruntime.core.canonical import encode
 from abstractruntime.core.checkpoint import MAIN, NO_TERMS, OpenStep
 from abstractruntime.core.commit import Counter
@@ -145,7 +145,9 @@ def exceed(mover: Mover, open_step: OpenStep, short: Short) -> None:
     account = draft.terms.account
     assert account is not None
     said = account["owners"][short.owner]["on"]
-    if said == PAUSE:
+    if said == ASK and open_step.branch == MAIN:
+        step.ask(draft, open_step, short.text, now=now, line_id=settings.new_id())
+    elif said in (ASK, PAUSE):
         pause.pause(draft, reason=short.text, cause="budget", now=now, line_id=settings.new_id())
     elif open_step.branch != MAIN:
         step.fail_attempt(draft, open_step, short.text, now=now, next_at=None)
@@ -166,7 +168,7 @@ def out_of_time(mover: Mover) -> bool:
         if "until" not in said or mover.now() < said["until"]:
             continue
         text = f"Budget exceeded: the time of run '{owner}' was over at {said['until']}"
-        if said["on"] == PAUSE:
+        if said["on"] in (ASK, PAUSE):
             pause.pause(draft, reason=text, cause="budget", now=mover.at, line_id=settings.new_id())
         else:
             draft.note("out_of_time", line_id=settings.new_id(), now=mover.at, budget=owner)

@@ -19,12 +19,20 @@ from dataclasses import replace
 from typing import Any
 
 from abstractruntime.core.budget import SPENT, Budget
-from abstractruntime.core.checkpoint import NO_TERMS, Terms
+from abstractruntime.core.checkpoint import MAIN, NO_TERMS, Terms
 from abstractruntime.core.commit import Count
 from abstractruntime.core.machine.draft import Draft
+from abstractruntime.core.machine.table import Move
+from abstractruntime.core.models import RunStatus
 from abstractruntime.core.times import plus
 
 CHILD = "start_subworkflow"
+
+ASKS = "budget"
+"""The detail of a wait that says why a budget holds its run back."""
+RETRY, STOP = "retry", "stop"
+ANSWERS = (RETRY, STOP)
+"""What such a wait is answered with: look again, for it was raised; or the run fails."""
 
 
 def terms_of_new(
@@ -169,6 +177,21 @@ def release(draft: Draft, *, ids: Any, now: str) -> None:
             if n:
                 draft.count(f"{owner}/{name}", Count(-n))
     _put(draft, held={})
+
+
+def asks(draft: Draft) -> str | None:
+    """Why a budget holds the waiting run back; None: it does not."""
+    waiting = draft.run.waiting
+    if waiting is None or draft.run.status is not RunStatus.WAITING or not draft.open_steps:
+        return None
+    return (waiting.details or {}).get(ASKS)
+
+
+def look_again(draft: Draft) -> None:
+    """Somebody has answered: the step that was held back is at its turn again."""
+    draft.become(Move.ANSWER)
+    draft.run.waiting = None
+    draft.waits = {name: each for name, each in draft.waits.items() if name != MAIN}
 
 
 def extend(draft: Draft, owner: str, *, wall_s: float | None, depth: int | None) -> bool:

@@ -100,6 +100,13 @@ def _tell(
 
 
 def _let_go(settings: Settings, draft: Draft, reason: str | None, actor_id: str | None) -> None:
+    if budget.asks(draft) is not None:
+        draft.note(
+            "unpaused", line_id=settings.new_id(), now=settings.now(), actor_id=actor_id,
+            reason=reason,
+        )  # fmt: skip
+        budget.look_again(draft)
+        draft.queued_at = settings.now()
     paused = draft.terms.paused
     if paused is not None and paused.get("cause") == "budget":
         now, line_id = settings.now(), settings.new_id()
