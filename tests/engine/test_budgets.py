@@ -394,3 +394,67 @@ def test_a_transactional_step_is_settled_in_its_transaction(world: World) -> Non
     world.tick(spec, run_id)
     assert len(counter.performed) == 3
     assert world.store.list_counters(run_id)["tokens"].value == 90
+
+
+def test_branches_that_wait_or_are_refused_are_settled_when_they_are_counted(world: World) -> None:
+    def node(run: RunState, ctx: Any) -> StepPlan:
+        effects = [
+            Effect("wait_event", {"wait_key": "go"}),
+            Effect("wait_until", {"until": world.clock.now}),
+            Effect("tool", {}, delivery="transactional", costs={"tokens": 1}),
+        ]
+        return StepPlan("a", effects=effects, next_node="b", into="all", failures=1)
+
+    def end(run: RunState, ctx: Any) -> StepPlan:
+        return StepPlan("b", complete_output={"all": run.vars["all"]["results"]})
+
+    spec = WorkflowSpec("w", "a", {"a": node, "b": end})
+    run_id, _ = begin(world, spec, uses(1), tokens=100, steps=3)
+    assert world.tick(spec, run_id).status is RunStatus.WAITING
+    state = world.resume(spec, run_id, "went", wait_key="go")
+    assert (state.output or {})["all"][0] == "went"
+    assert world.runtime.get_budget(run_id)["used"]["steps"] == 3
+
+
+def test_a_step_that_is_decided_by_data_is_held_back_and_goes_on(world: World) -> None:
+    def node(run: RunState, ctx: Any) -> StepPlan:
+        run.vars["entered"] = run.vars.get("entered", 0) + 1
+        return StepPlan("a", Effect("wait_event", {"wait_key": "go"}, "said"), "b")
+
+    def start(run: RunState, ctx: Any) -> StepPlan:
+        payload = {"workflow_id": "loop"}
+        return StepPlan("b", Effect("start_subworkflow", payload, "child"), "c")
+
+    def end(run: RunState, ctx: Any) -> StepPlan:
+        return StepPlan("c", complete_output={"child": run.vars["child"]["output"]})
+
+    world.registry.register(loop(1))
+    spec = WorkflowSpec("w", "a", {"a": node, "b": start, "c": end})
+    run_id, counter = begin(world, spec, steps=0)
+    assert world.tick(spec, run_id).status is RunStatus.RUNNING
+    world.runtime.raise_budget(run_id, steps=1)
+    state = world.tick(spec, run_id)
+    assert (state.status, state.vars["entered"]) == (RunStatus.WAITING, 1)
+    world.resume(spec, run_id, "went", wait_key="go")
+    assert (world.store.list_children(parent_run_id=run_id), counter.performed) == ([], [])
+    world.runtime.raise_budget(run_id, steps=1)
+    world.tick(spec, run_id)  # the child is there, and held back in its turn
+    assert len(world.store.list_children(parent_run_id=run_id)) == 1
+    world.runtime.raise_budget(run_id, steps=1)
+    assert world.tick(spec, run_id).output == {"child": {"done": 1}}
+    assert len(counter.performed) == 1
+
+
+def test_a_scheduler_goes_on_with_what_was_raised(world: World) -> None:
+    from abstractruntime import Scheduler
+
+    spec = loop(5, costs={"tokens": 30})
+    world.registry.register(spec)
+    run_id, counter = begin(world, spec, uses(30), tokens=100)
+    world.tick(spec, run_id, max_steps=float("inf"))
+    scheduler = Scheduler(runtime=world.runtime, registry=world.registry)
+    scheduler.poll_once()
+    assert len(counter.performed) == 3
+    world.runtime.raise_budget(run_id, tokens=60)
+    scheduler.poll_once()
+    assert world.runtime.get_state(run_id).output == {"done": 5}

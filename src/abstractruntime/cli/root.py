@@ -11,7 +11,16 @@ from typing import Any, NoReturn
 import click
 
 from abstractruntime.cli import console
-from abstractruntime.cli.commands import answers, graphs, health, looks, mail, moves, snapshots
+from abstractruntime.cli.commands import (
+    answers,
+    budgets,
+    graphs,
+    health,
+    looks,
+    mail,
+    moves,
+    snapshots,
+)
 from abstractruntime.cli.demo.command import demo
 from abstractruntime.cli.exits import Exit
 from abstractruntime.cli.surface import shared_options
@@ -118,6 +127,7 @@ for made in (
     *looks.COMMANDS,
     *answers.COMMANDS,
     *mail.COMMANDS,
+    *budgets.COMMANDS,
     *health.COMMANDS,
     *graphs.COMMANDS,
     *snapshots.COMMANDS,

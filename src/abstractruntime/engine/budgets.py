@@ -213,7 +213,14 @@ def admitted(mover: Mover, ready: list[OpenStep]) -> Flow[list[OpenStep]]:
             if mover.draft.terms.paused is not None:
                 break
             continue
-        if type(decision) is StartChild:
+        refused: Decision | None = None
+        if isinstance(decision, Perform):
+            refused = attempts.refusal(mover, each, decision)
+        elif type(decision) is not StartChild:
+            refused = decision
+        if refused is not None:
+            perform.settle_at_once(mover, each, refused)
+        elif type(decision) is StartChild:
             yield from children.adopt(mover, _set_out(mover, each), decision)
         else:
             found.append(each)
