@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from abstractruntime.core.approval import Approval, Between, Glob, Rule
+from abstractruntime.core.budget import Budget
 from abstractruntime.core.models import (
     Effect,
     EffectType,
@@ -78,6 +79,7 @@ __all__ = [
     "ArtifactMetadata",
     "ArtifactStore",
     "Between",
+    "Budget",
     "DefaultEffectPolicy",
     "Effect",
     "EffectOutcome",

@@ -12,7 +12,7 @@
     │   ├── EffectMismatch  NeedsResolve  RunPaused
     │   └── ApprovalMismatch  AnswerRefused  NotEntitled
     ├── Contended                     somebody else moved first: safe to try again
-    │   └── RevisionConflict  RunBusy  StoreBusy
+    │   └── RevisionConflict  RunBusy  StoreBusy  CounterRefused
     ├── StoreFault                    the store or its medium
     │   ├── StoreUnavailable  StoreReadOnly  StoreFull  StoreClosed
     │   └── StoreCorrupt  StoreTooNew  UnsupportedByStore
@@ -269,6 +269,16 @@ class StoreBusy(Contended):
 
     code = "AR1303"
     fix = "find the process that holds the database, or raise busy_timeout"
+
+
+class CounterRefused(Contended):
+    """A commit would take a counter past its bound; nothing of it was written.
+
+    `where` names the `counter`, its `value` and its bound, `at_most`.
+    """
+
+    code = "AR1304"
+    fix = "look what is left in the budget and raise it"
 
 
 # ---- the store or its medium

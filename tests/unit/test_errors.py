@@ -56,6 +56,7 @@ CODES = {
     "AR1301": "RevisionConflict",
     "AR1302": "RunBusy",
     "AR1303": "StoreBusy",
+    "AR1304": "CounterRefused",
     "AR1400": "StoreFault",
     "AR1401": "StoreUnavailable",
     "AR1402": "StoreReadOnly",

@@ -96,6 +96,7 @@ def test_an_effect_types_name_is_plain_text() -> None:
                 "heartbeat_s": None,
                 "undo": None,
                 "approval": None,
+                "costs": None,
             },
         ),
         (

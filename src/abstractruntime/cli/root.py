@@ -14,6 +14,7 @@ from abstractruntime.cli import console
 from abstractruntime.cli.commands import (
     answers,
     approvals,
+    budgets,
     graphs,
     health,
     holds,
@@ -134,6 +135,7 @@ for made in (
     *holds.COMMANDS,
     *approvals.COMMANDS,
     *mail.COMMANDS,
+    *budgets.COMMANDS,
     *health.COMMANDS,
     *graphs.COMMANDS,
     *snapshots.COMMANDS,

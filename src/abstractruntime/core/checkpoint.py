@@ -183,6 +183,7 @@ class Terms:
 
     paused    {"at", "actor", "reason", "cause"}: nobody moves the run until it is unpaused
     deadline  the run fails when it has not ended by then
+    account   what it may spend of which budgets, and has (core.machine.budget)
     undos     [{"n", "step", "at", "done"}], oldest first: the undo of that step stands in the
               records of revision `at`, its outcome in those of `done`
     ending    {"as", "at", "error", "actor", "reason", "tree", "open_steps"}: how the run ends when
@@ -194,6 +195,7 @@ class Terms:
 
     paused: dict[str, Any] | None = None
     deadline: str | None = None
+    account: dict[str, Any] | None = None
     undos: list[dict[str, Any]] | None = None
     ending: dict[str, Any] | None = None
     closes: bool | None = None

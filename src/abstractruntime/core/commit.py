@@ -1,7 +1,7 @@
 """What one move of a run writes, as one frozen value: all of it or nothing.
 
-The machine and the flow make commits, stores write them. Places that later features fill
-(fence, counters) stand here from the first day so that no store needs another verb for them.
+The machine and the flow make commits, stores write them. The place of leases
+(fence) stands here from the first day so that no store needs another verb for them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from abstractruntime.core.checkpoint import Checkpoint
 from abstractruntime.core.delta import Delta, Encoding
 from abstractruntime.core.models import RunState
 from abstractruntime.core.values import value
+from abstractruntime.errors import CounterRefused
 
 
 @value
@@ -67,6 +68,46 @@ class Evidence:
 
 
 @value
+class Counter:
+    """A number that commits of several runs change together, and the most it may be."""
+
+    value: int = 0
+    at_most: int = 0
+
+
+@value
+class Count:
+    """What a commit changes in a counter: `delta` is added to its value, `raised` to its bound.
+
+    A `firm` one is refused, with the whole commit, when the value passes the bound by it; another
+    is written all the same. A counter that is not there stands at 0 of 0.
+    """
+
+    delta: int = 0
+    raised: int = 0
+    firm: bool = False
+
+    def added_to(self, other: Count | None) -> Count:
+        """Both at once."""
+        if other is None:
+            return self
+        return Count(self.delta + other.delta, self.raised + other.raised, self.firm or other.firm)
+
+    def applied_to(self, key: str, found: Counter) -> Counter:
+        """The counter after it; CounterRefused."""
+        after = Counter(found.value + self.delta, found.at_most + self.raised)
+        if self.firm and self.delta > 0 and after.value > after.at_most:
+            raise CounterRefused(
+                f"Counter '{key}' stands at {found.value} of {found.at_most}: "
+                f"{self.delta} more are refused",
+                counter=key,
+                value=found.value,
+                at_most=found.at_most,
+            )
+        return after
+
+
+@value
 class Commit:
     """All that one move writes, atomically.
 
@@ -84,7 +125,9 @@ class Commit:
     consumed   ids of this run's messages that this move used up; what was sent by `Store.send` is
                named by a record of the commit, too (result.message_id).
     urgent     synced to the medium at either durability level.
-    fence, counters   places of leases and of budgets.
+    counters   changes of counters by their keys, made in the order of the keys: one that is
+               refused refuses the commit, and nothing is written.
+    fence      the place of leases.
     """
 
     run_id: str
@@ -100,7 +143,7 @@ class Commit:
     consumed: tuple[str, ...] = ()
     urgent: bool = False
     fence: int | None = None
-    counters: Mapping[str, int] | None = None
+    counters: Mapping[str, Count] | None = None
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -119,3 +162,16 @@ class Loaded:
     run: RunState
     encoding: Encoding
     head: dict[str, Any] | None = None
+
+
+def counts_of(commit: Commit) -> list[tuple[str, Count]]:
+    """All that the commit and those it creates change in counters, in the order of their keys."""
+    if commit.counters is None and not commit.creates:
+        return []
+    found: dict[str, Count] = {}
+    commits = [commit]
+    for one in commits:
+        commits.extend(one.creates)
+        for key, count in (one.counters or {}).items():
+            found[key] = count.added_to(found.get(key))
+    return sorted(found.items())

@@ -85,7 +85,8 @@ class Effect:
     then the effect policy say. `delivery`: see core.options.Delivery. Seconds: `timeout_s` for one
     attempt, `total_timeout_s` for all of them, `heartbeat_s` between two signs of life. `undo` is
     performed if the run fails or is cancelled after this effect was or may have been. With an
-    `approval` (core.approval.Approval) it waits until somebody has approved it.
+    `approval` (core.approval.Approval) it waits until somebody has approved it. `costs` {"tokens",
+    "cost"}: the most one attempt spends, where a budget limits it.
     """
 
     type: EffectType | str
@@ -98,6 +99,7 @@ class Effect:
     heartbeat_s: float | None = None
     undo: Effect | None = None
     approval: Approval | None = None
+    costs: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)

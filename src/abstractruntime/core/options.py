@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from abstractruntime.core.approval import Approval
+from abstractruntime.core.budget import MOST, SPENT
 from abstractruntime.core.values import value
 from abstractruntime.errors import InvalidPlan
 
@@ -122,6 +123,7 @@ def recorded(
     total_timeout_s: float | None = None,
     heartbeat_s: float | None = None,
     approval: Approval | Mapping[str, Any] | None = None,
+    costs: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """What was set, in the form effects are recorded with. InvalidPlan names what cannot be."""
     said: dict[str, Any] = {}
@@ -136,6 +138,8 @@ def recorded(
             said[name] = seconds
     if approval is not None:
         said["approval"] = Approval.of(approval).to_dict()
+    if costs is not None:
+        said["costs"] = _costs(costs)
     return said
 
 
@@ -145,6 +149,14 @@ def bare(effect: Mapping[str, Any]) -> dict[str, Any]:
     if "options" in effect:
         plain["options"] = effect["options"]
     return plain
+
+
+def _costs(said: Mapping[str, int]) -> dict[str, int]:
+    """The most that one attempt spends of what budgets limit."""
+    _refuse_unless(isinstance(said, Mapping), "costs", said)
+    for name, most in said.items():
+        _refuse_unless(name in SPENT and type(most) is int and 0 <= most <= MOST, "costs", said)
+    return dict(said)
 
 
 def _delivery(said: str) -> Delivery:
@@ -183,6 +195,7 @@ def durable(
     total_timeout_s: float | None = None,
     heartbeat_s: float | None = None,
     approval: Approval | Mapping[str, Any] | None = None,
+    costs: Mapping[str, int] | None = None,
     reconcile: Callable[..., Any] | None = None,
 ) -> Callable[[F], F]:
     """Decorate a function or handler with how it is performed wherever it is called.
@@ -198,6 +211,7 @@ def durable(
         total_timeout_s=total_timeout_s,
         heartbeat_s=heartbeat_s,
         approval=approval,
+        costs=costs,
     )
 
     def declare(function: F) -> F:

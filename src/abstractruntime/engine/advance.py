@@ -23,12 +23,22 @@ from abstractruntime.core.machine.plan import Fanout, Finish, Goto, Planned, che
 from abstractruntime.core.machine.table import ENDED
 from abstractruntime.core.models import RunState, RunStatus
 from abstractruntime.core.spec import WorkflowSpec
-from abstractruntime.engine import children, endings, mail, parallel, perform, recalls, settle
+from abstractruntime.engine import (
+    budgets,
+    children,
+    endings,
+    mail,
+    parallel,
+    perform,
+    recalls,
+    settle,
+)
 from abstractruntime.engine.liveness import is_live
 from abstractruntime.engine.load import load_draft
 from abstractruntime.engine.requests import Flow, Read, Transact
 from abstractruntime.engine.settings import CHILD_STEPS, MAX_MOVES, MAX_NESTED, MAX_WEIGHT, Settings
 from abstractruntime.errors import (
+    CounterRefused,
     EffectMismatch,
     InvalidInput,
     InvalidPlan,
@@ -184,6 +194,8 @@ class Mover:
                 draft.queued_at = self.now()  # whoever moved it goes on by itself
             return True
         deadline = draft.terms.deadline
+        if draft.terms.account is not None and budgets.out_of_time(self):
+            return True
         if deadline is None or draft.terms.ending is not None or self.now() < deadline:
             return False
         ends.overdue(draft, deadline, now=self.at, line_id=self.settings.new_id())
@@ -314,7 +326,7 @@ class Mover:
         self._writing = True
         try:
             yield commit
-        except RevisionConflict:
+        except (RevisionConflict, CounterRefused):
             self._writing = False
             yield from self._reload()
             raise Moved from None
@@ -330,7 +342,7 @@ class Mover:
         self._writing = True
         try:
             yield request
-        except RevisionConflict:
+        except (RevisionConflict, CounterRefused):
             self._writing = False
             yield from self._reload()
             raise Moved from None

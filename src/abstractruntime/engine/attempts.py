@@ -17,6 +17,7 @@ from abstractruntime.core.models import RunState, RunStatus
 from abstractruntime.core.options import DEFAULT, Delivery, Options, options_from
 from abstractruntime.core.times import plus, seconds_between
 from abstractruntime.core.values import value
+from abstractruntime.engine import budgets
 from abstractruntime.engine.effects import Perform, Raised, attempt
 from abstractruntime.engine.naps import nap
 from abstractruntime.engine.outcome import EffectOutcome, Heartbeats, StepContext
@@ -74,6 +75,8 @@ def attempts(mover: Mover, open_step: OpenStep, perform: Perform, text: bytes) -
                 return False
             if not done.runs_on and not (yield from nap(mover, delay)):
                 return True
+        if not (yield from budgets.again(mover, open_step)):
+            return True
         if options.delivery is Delivery.AT_MOST_ONCE:
             mover.draft.urgent = True
         open_step = step.retry(mover.draft, open_step, now=mover.now())

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from abstractruntime.core.budget import Budget
 from abstractruntime.core.checkpoint import MAIN, NO_TERMS, Checkpoint, Driver, OpenStep, Terms
 from abstractruntime.core.commit import Commit, Loaded, Message
 from abstractruntime.core.machine import approval, ends, wait
 from abstractruntime.core.machine.assemble import assemble
+from abstractruntime.core.machine.budget import counts_of_new, terms_of_new
 from abstractruntime.core.machine.edit import draft_of_new
 from abstractruntime.core.machine.plan import Planned
 from abstractruntime.core.machine.table import ENDED
@@ -108,6 +111,32 @@ def _note_closing(mover: Mover, decision: StartChild) -> None:
     draft = mover.draft
     if decision.closing is not None and not draft.terms.closes:
         draft.terms = replace(draft.terms, closes=True)
+
+
+def adopt(mover: Mover, open_step: OpenStep, decision: StartChild) -> Flow[bool]:
+    """Start the child of a step that was held back; on the run's own branch, drive a sync one."""
+    draft = mover.draft
+    run_id, branch = draft.run.run_id, open_step.branch
+    child_id = child_id_of(run_id, draft.generation, open_step.node_id, open_step.visit, branch)
+    spec = _spec(mover.settings, decision.workflow_id)
+    refused = _refused(mover, decision)
+    if refused is not None:
+        apply(mover, Done(open_step, refused, final=True))
+        return True
+    _note_closing(mover, decision)
+    known = yield Read(lambda store: store.load(child_id))
+    if known is None:
+        draft.creates.append(_creation(mover, child_id, spec, decision))
+    if not decision.wait:
+        said = EffectOutcome.completed({"sub_run_id": child_id, "async": True})
+        apply(mover, Done(open_step, said, final=True))
+        return True
+    open_step = replace(open_step, child=child_id)
+    draft.open_steps = {**draft.open_steps, branch: open_step}
+    if branch == MAIN:
+        yield from mover.commit(mover.me)
+        yield from drive_open(mover, open_step)
+    return True
 
 
 def unblock_branches(mover: Mover) -> Flow[bool]:
@@ -221,8 +250,11 @@ def new_run(
     reports_to: str | None = None,
     deadline: str | None = None,
     closing: str | None = None,
+    budget: Budget | None = None,
+    above: Mapping[str, Any] | None = None,
 ) -> Commit:
-    """The commit that creates a run at its entry node. Raises NotJson, LimitExceeded for vars."""
+    """The commit that creates a run at its entry node, below the account `above`. Raises NotJson,
+    LimitExceeded for vars."""
     now = settings.now()
     own = dict(vars or {})
     if "_limits" not in own:
@@ -248,6 +280,10 @@ def new_run(
         ),
     )
     draft = draft_of_new(run, now=now, line_id=settings.new_id)
+    if budget is not None or above is not None:
+        account = terms_of_new(run_id, budget, above, now=now).account
+        draft.terms = replace(draft.terms, account=account)
+        draft.counters = counts_of_new(run_id, budget)
     return assemble(draft, settings.sealer, now=now)
 
 
@@ -264,6 +300,8 @@ def _creation(mover: Mover, child_id: str, spec: WorkflowSpec, decision: StartCh
         driver=mover.me if decision.wait else None,
         reports_to=wait_key_of(child_id) if decision.wait else None,
         closing=decision.closing,
+        budget=decision.budget,
+        above=mover.draft.terms.account,
     )
 
 

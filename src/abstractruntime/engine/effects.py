@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from abstractruntime.core.budget import Budget
 from abstractruntime.core.canonical import decode
 from abstractruntime.core.checkpoint import MAIN
 from abstractruntime.core.models import Effect, EffectType, RunState, type_name
@@ -45,6 +46,7 @@ class StartChild:
     vars: dict[str, Any]
     wait: bool
     closing: str | None = None
+    budget: Budget | None = None
 
 
 @value

@@ -16,17 +16,21 @@ MOST_PROGRESS = 16 * 1024
 
 @dataclass(frozen=True)
 class EffectOutcome:
-    """How one attempt of an effect ended: "completed", "waiting", "failed" or "unknown"."""
+    """How one attempt of an effect ended: "completed", "waiting", "failed" or "unknown".
+
+    `used` {"tokens", "cost"}: what it spent; else a completed result's "usage" and "cost" say.
+    """
 
     status: str
     result: Any = None
     wait: WaitState | None = None
     error: str | None = None
+    used: dict[str, int] | None = None
 
     @classmethod
-    def completed(cls, result: Any = None) -> EffectOutcome:
+    def completed(cls, result: Any = None, *, used: dict[str, int] | None = None) -> EffectOutcome:
         """Performed; `result` (JSON) goes to the effect's result_key when not None."""
-        return cls("completed", result=result)
+        return cls("completed", result=result, used=used)
 
     @classmethod
     def waiting(cls, wait: WaitState) -> EffectOutcome:
@@ -34,9 +38,9 @@ class EffectOutcome:
         return cls("waiting", wait=wait)
 
     @classmethod
-    def failed(cls, error: str) -> EffectOutcome:
+    def failed(cls, error: str, *, used: dict[str, int] | None = None) -> EffectOutcome:
         """Not performed; tried again as the effect policy says."""
-        return cls("failed", error=error)
+        return cls("failed", error=error, used=used)
 
     @classmethod
     def unknown(cls, error: str) -> EffectOutcome:

@@ -19,8 +19,17 @@ from abstractruntime.core.machine.plan import Fanout, Planned
 from abstractruntime.core.models import RunStatus
 from abstractruntime.core.options import Delivery, options_from
 from abstractruntime.core.times import seconds_between
-from abstractruntime.engine import approvals, attempts, children, doubt, perform, recalls
+from abstractruntime.engine import (
+    approvals,
+    attempts,
+    budgets,
+    children,
+    doubt,
+    perform,
+    recalls,
+)
 from abstractruntime.engine.effects import Decision, Perform, Raised, StartChild
+from abstractruntime.engine.lent import Running
 from abstractruntime.engine.naps import held, nap
 from abstractruntime.engine.outcome import EffectOutcome
 from abstractruntime.engine.requests import Abandon, Flow, Forget, NextEvent
@@ -71,6 +80,10 @@ def _intend(mover: Mover, planned: Planned, key: str, branch: str) -> Flow[None]
     if type(decision) is Perform:
         planned = perform.with_declared(planned, decision)
     refused = approvals.bars(mover, planned, decision)
+    if refused is None and budgets.limits(mover):
+        # Each is counted when its turn comes: one that a budget holds back is intended, and waits.
+        perform.intend(mover, planned, key, branch=branch, begun=False)
+        return
     if refused is not None:
         opened = perform.intend(mover, planned, key, branch=branch)
     elif type(decision) is StartChild:
@@ -100,25 +113,12 @@ def go_on(mover: Mover) -> Flow[bool]:
     return (yield from _Branches(mover).go_on())
 
 
-class _Running:
-    """A running attempt: what it was lent, and the seconds it has left."""
-
-    def __init__(self, lent: attempts.Lent, left: float, why: str) -> None:
-        self.lent = lent
-        self.left = left
-        self.why = why
-        self.interval = lent.options.heartbeat_s or math.inf
-        self.quiet = self.interval
-        self.seen = 0
-        self.over = False
-
-
 class _Branches:
     """The branches of the open plan, as one flow moves them."""
 
     def __init__(self, mover: Mover) -> None:
         self.mover = mover
-        self.running: dict[str, _Running] = {}
+        self.running: dict[str, Running] = {}
 
     def go_on(self) -> Flow[bool]:
         mover = self.mover
@@ -162,6 +162,8 @@ class _Branches:
             recovered_steps=[each.step_id for each in open_steps],
             driver=None if draft.driver is None else draft.driver.to_dict(),
         )
+        for each in open_steps:
+            budgets.forfeit(mover, each)
         yield from mover.commit(mover.me)
         for each in open_steps:
             found = mover.draft.open_steps.get(each.branch)
@@ -187,6 +189,13 @@ class _Branches:
             ready.append(found)
         if not ready:
             return False
+        if budgets.limits(mover):
+            ready = yield from budgets.admitted(mover, ready)
+            if mover.draft.creates:
+                yield from self._commit()
+                return True
+            if not ready:
+                return True
         alone = next((each for each in ready if self._needs_quiet(each)), None)
         if alone is not None:
             if self.running:
@@ -244,7 +253,7 @@ class _Branches:
         text = encode(found.effect["payload"])
         lent, begun = attempts.lend(mover, found, decision, text, options)
         left, why = attempts.time_left(mover, found, options)
-        self.running[found.branch] = _Running(lent, left, why)
+        self.running[found.branch] = Running(lent, left, why)
         yield begun
 
     def _settle_at_once(self, found: OpenStep, decision: Decision) -> None:
@@ -318,7 +327,7 @@ class _Branches:
                     if found is not None:
                         self._give_up(found, running, runs_on=True)
 
-    def _give_up(self, found: OpenStep, running: _Running, *, runs_on: bool) -> None:
+    def _give_up(self, found: OpenStep, running: Running, *, runs_on: bool) -> None:
         said: Any = Raised(f"Effect attempt was given up: {running.why}", kinds=("TimeoutError",))
         if running.lent.options.delivery is Delivery.AT_MOST_ONCE:
             said = EffectOutcome.unknown(said.error)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from abstractruntime.core.canonical import encode, key_form
-from abstractruntime.core.checkpoint import MAIN, OpenStep
+from abstractruntime.core.checkpoint import MAIN, NO_TERMS, OpenStep
 from abstractruntime.core.identifiers import checked
 from abstractruntime.core.machine import step, undo
 from abstractruntime.core.machine.plan import Planned
@@ -14,7 +14,7 @@ from abstractruntime.core.models import Effect
 from abstractruntime.core.options import Delivery, options_from
 from abstractruntime.core.policy import step_key as policy_key
 from abstractruntime.core.times import seconds_between
-from abstractruntime.engine import approvals, attempts, children, doubt
+from abstractruntime.engine import approvals, attempts, budgets, children, doubt
 from abstractruntime.engine.effects import Decision, Perform, StartChild, StepFacts
 from abstractruntime.engine.naps import nap
 from abstractruntime.engine.outcome import EffectOutcome
@@ -66,11 +66,18 @@ def begin(mover: Mover, planned: Planned, key: str, granted: OpenStep | None = N
         and approvals.holds(mover, planned, key, decision)
     ):
         return
+    reserved: dict[str, int] | None = None
+    if mover.draft.terms is not NO_TERMS and budgets.limits(mover):
+        reserved = yield from budgets.begin(mover, planned, key, decision, granted)
+        if reserved is None:
+            return
     if type(decision) is StartChild:
         yield from children.begin(mover, planned, key, decision, granted)
         return
     if type(decision) is Perform:
         open_step = intend(mover, planned, key, granted=granted)
+        if reserved is not None:
+            budgets.reserve(mover, open_step, reserved)
         refused = attempts.refusal(mover, open_step, decision) if planned.options else None
         if refused is None:
             yield from mover.commit(mover.me)
@@ -79,6 +86,11 @@ def begin(mover: Mover, planned: Planned, key: str, granted: OpenStep | None = N
         decision = refused
     else:
         open_step = intend(mover, planned, key, granted=granted)
+    settle_at_once(mover, open_step, decision)
+
+
+def settle_at_once(mover: Mover, open_step: OpenStep, decision: Decision) -> None:
+    """The outcome of a step that is decided by data alone."""
     if type(decision) is EffectOutcome:
         apply(mover, Done(open_step, decision, final=True))
 
@@ -143,7 +155,10 @@ def decide(
     settings = mover.settings
     run, now = mover.draft.run, mover.now()
     facts = StepFacts(run, mover.spec, payload, result_key, next_node, now, branch)
-    return settings.effects.decide(kind, facts)
+    decision = settings.effects.decide(kind, facts)
+    if type(decision) is StartChild and decision.budget is not None and not settings.counters:
+        return EffectOutcome.failed("A budget needs a store with counters: this one has none")
+    return decision
 
 
 def perform_open(mover: Mover, open_step: OpenStep) -> Flow[bool]:
@@ -159,32 +174,55 @@ def perform_open(mover: Mover, open_step: OpenStep) -> Flow[bool]:
         # A host set the run running without a word on what became of the step.
         step.doubt(draft, open_step, open_step.unknown, now=mover.now())
         return True
-    cut_short = False
-    if open_step.wake_at is not None:
-        wait_s = seconds_between(mover.now(), open_step.wake_at)
-        if wait_s > 0:
-            if not mover.patient:
-                return False
-            if draft.driver is None or draft.driver.token != mover.me.token:
-                yield from mover.commit(mover.me)
-            if not (yield from nap(mover, wait_s)):
-                return True
-        open_step = retry(mover, open_step)
-        yield from mover.commit(mover.me)
-    else:
-        cut_short = True
-        yield from _take_over(mover, open_step)
+    if not open_step.begun:
+        return (yield from budgets.go_on(mover, open_step))
+    if open_step.wake_at is None:
+        return (yield from _perform_again(mover, open_step))
+    return (yield from _perform_when_due(mover, open_step, open_step.wake_at))
+
+
+def _perform_when_due(mover: Mover, open_step: OpenStep, wake_at: str) -> Flow[bool]:
+    draft = mover.draft
+    wait_s = seconds_between(mover.now(), wake_at)
+    if wait_s > 0:
+        if not mover.patient:
+            return False
+        if draft.driver is None or draft.driver.token != mover.me.token:
+            yield from mover.commit(mover.me)
+        if not (yield from nap(mover, wait_s)):
+            return True
+    if not (yield from budgets.again(mover, open_step)):
+        return True
+    open_step = retry(mover, open_step)
+    yield from mover.commit(mover.me)
+    return (yield from _go_on(mover, open_step, _decided(mover, open_step)))
+
+
+def _perform_again(mover: Mover, open_step: OpenStep) -> Flow[bool]:
+    """An attempt was cut short: made again, or in doubt, as its delivery class says."""
+    budgets.forfeit(mover, open_step)
+    once = options_from(open_step.effect).delivery is Delivery.AT_MOST_ONCE
+    if not once and not (yield from budgets.again(mover, open_step)):
+        return True
+    yield from _take_over(mover, open_step)
+    decision = _decided(mover, open_step)
+    if once:
+        return (yield from doubt.reconcile(mover, open_step, decision))
+    return (yield from _go_on(mover, open_step, decision))
+
+
+def _decided(mover: Mover, open_step: OpenStep) -> Decision:
     effect = open_step.effect
-    decision = decide(
+    return decide(
         mover, effect["type"], effect["payload"], effect["result_key"], open_step.next_node
     )
-    if cut_short and options_from(effect).delivery is Delivery.AT_MOST_ONCE:
-        return (yield from doubt.reconcile(mover, open_step, decision))
+
+
+def _go_on(mover: Mover, open_step: OpenStep, decision: Decision) -> Flow[bool]:
     if isinstance(decision, Perform):
-        text = encode(effect["payload"])
+        text = encode(open_step.effect["payload"])
         return (yield from attempts.attempts(mover, open_step, decision, text))
-    if isinstance(decision, EffectOutcome):
-        apply(mover, Done(open_step, decision, final=True))
+    settle_at_once(mover, open_step, decision)
     return True
 
 
@@ -199,6 +237,8 @@ def _take_over(mover: Mover, open_step: OpenStep) -> Flow[None]:
     """The step's driver is dead: write down who goes on, before anything is performed again."""
     draft = mover.draft
     if draft.driver is not None and draft.driver.token == mover.me.token:
+        if draft.counters:
+            yield from mover.commit(mover.me)
         return
     draft.note(
         "recovered",

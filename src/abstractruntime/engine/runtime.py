@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from abstractruntime.core.approval import Rule
+from abstractruntime.core.budget import Budget
 from abstractruntime.core.checkpoint import Driver
 from abstractruntime.core.config import RuntimeConfig
 from abstractruntime.core.machine.seal import sealer_for
@@ -15,6 +16,7 @@ from abstractruntime.core.policy import DefaultEffectPolicy, EffectPolicy, makes
 from abstractruntime.core.spec import AnyWorkflow, RunContext, WorkflowSource, WorkflowSpec
 from abstractruntime.engine import limits
 from abstractruntime.engine.advance import advance, advance_if_due
+from abstractruntime.engine.budget_verbs import BudgetVerbs
 from abstractruntime.engine.builtin_effects import builtin_effects
 from abstractruntime.engine.context import DefaultRunContext
 from abstractruntime.engine.drive import adrive, drive
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Runtime(Families, Interventions, MailVerbs):
+class Runtime(Families, Interventions, MailVerbs, BudgetVerbs):
     """Runs workflows durably on a store.
 
     Give `store` (see open_store) or the api's `run_store` and `ledger_store`. `functions` are what
@@ -163,14 +165,18 @@ class Runtime(Families, Interventions, MailVerbs):
         run_id: str | None = None,
         on_duplicate: str = "reject",
         deadline: str | None = None,
+        budget: Budget | None = None,
     ) -> str:
         """Create a RUNNING run at the entry node and return its id; nothing is executed.
 
         With a `run_id` of yours a second start raises DuplicateRun, or with
         on_duplicate="return" gives the run that is there. By its `deadline`, an ISO-8601 time with
-        an offset, a run that has not ended fails, whatever it does. Raises InvalidTime.
+        an offset, a run that has not ended fails, whatever it does. A `budget` (UnsupportedByStore
+        where there are no counters) holds for it and for all runs below it. Raises InvalidTime.
         """
-        given = Beginning(vars, actor_id, session_id, parent_run_id, run_id, on_duplicate, deadline)
+        given = Beginning(
+            vars, actor_id, session_id, parent_run_id, run_id, on_duplicate, deadline, budget
+        )
         return self._drive(lambda _: start(self._settings, spec_of(workflow), given))
 
     async def astart(
@@ -184,9 +190,12 @@ class Runtime(Families, Interventions, MailVerbs):
         run_id: str | None = None,
         on_duplicate: str = "reject",
         deadline: str | None = None,
+        budget: Budget | None = None,
     ) -> str:
         """`start`, awaited."""
-        given = Beginning(vars, actor_id, session_id, parent_run_id, run_id, on_duplicate, deadline)
+        given = Beginning(
+            vars, actor_id, session_id, parent_run_id, run_id, on_duplicate, deadline, budget
+        )
         return await self._adrive(lambda _: start(self._settings, spec_of(workflow), given))
 
     def tick(self, *, workflow: AnyWorkflow, run_id: str, max_steps: float = 100) -> RunState:
@@ -338,6 +347,7 @@ class Runtime(Families, Interventions, MailVerbs):
             lists_children=Capability.QUERYABLE in self._store.capabilities,
             is_cancelled=self._is_cancelled,
             approvals=self._approvals,
+            counters=Capability.COUNTERS in self._store.capabilities,
         )
 
     def _is_cancelled(self, run_id: str) -> bool:

@@ -33,9 +33,9 @@ class Settings:
     `limits` gives the _limits that new runs start with; `new_id` makes ids of records and steps.
     `journals_vars`: what handlers change in vars stands in their records too, for stores that may
     have to redo a commit from its records. `transactional`: the store lets handlers write rows of
-    their own with a step. `lists_children`: it can say which children a run has.
-    `is_cancelled` says whether a run is cancelled, or to be. `approvals`: rules over effects, of
-    which the first that matches counts.
+    their own with a step. `lists_children`: it can say which children a run has. `counters`: it has
+    counters, which budgets need. `is_cancelled` says whether a run is cancelled, or to be.
+    `approvals`: rules over effects, of which the first that matches counts.
     """
 
     effects: EffectRegistry
@@ -49,6 +49,7 @@ class Settings:
     limits: Callable[[], dict[str, Any]]
     journals_vars: bool
     transactional: bool
+    counters: bool
     lists_children: bool = True
     is_cancelled: Callable[[str], bool] | None = None
     approvals: tuple[Rule, ...] = ()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from abstractruntime.core.canonical import chain_form, exact
-from abstractruntime.core.checkpoint import OpenStep
+from abstractruntime.core.checkpoint import NO_TERMS, OpenStep
 from abstractruntime.core.commit import Evidence
 from abstractruntime.core.machine import ends, join, pause, step, undo
 from abstractruntime.core.machine.redo import Changed
@@ -16,6 +16,7 @@ from abstractruntime.core.models import Effect, wait_to_dict
 from abstractruntime.core.options import Delivery, Options, options_from
 from abstractruntime.core.times import normal, plus, seconds_between
 from abstractruntime.core.values import value
+from abstractruntime.engine import budgets
 from abstractruntime.engine.effects import Raised
 from abstractruntime.engine.outcome import EffectOutcome
 from abstractruntime.engine.requests import Flow, Read
@@ -61,6 +62,8 @@ def apply(mover: Mover, done: Done) -> float | None:
     open_step, outcome, final = done.step, done.outcome, done.final
     now = mover.now()
     status, error = outcome.status, outcome.error or "unknown error"
+    if draft.terms is not NO_TERMS:
+        budgets.settle(mover, done)
     try:
         if status == "completed":
             step.complete(draft, open_step, outcome.result, now=now)

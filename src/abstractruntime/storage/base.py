@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from abstractruntime.core.commit import Commit, Evidence, Loaded, Message
+from abstractruntime.core.commit import Commit, Counter, Evidence, Loaded, Message
 from abstractruntime.core.machine.mail import expired, heard_keys
 from abstractruntime.core.models import RunState, RunStatus, StepRecord, WaitReason
 from abstractruntime.errors import RunEnded, UnsupportedByStore
@@ -96,6 +96,8 @@ class Capability(str, Enum):
     """A handler's own rows can be committed with its step."""
     MAILBOX = "mailbox"
     """Anybody may send messages to its runs, and each is consumed by one commit."""
+    COUNTERS = "counters"
+    """Commits change counters that runs share, and are refused past their bounds: budgets."""
     QUICK_READS = "quick_reads"
     """A read never waits for a write and may run on an event loop."""
 
@@ -186,8 +188,8 @@ class Store(ABC):
         """Begin to write `commit` and return at once; it is written whole or not at all.
 
         Refusals, given by the handle: RevisionConflict (the run is not at `expected`, or `creates`
-        exists), StoreBusy, StoreFull, StoreReadOnly, StoreUnavailable. Other runs' commits may
-        share its transaction; each has its own result.
+        exists), CounterRefused, StoreBusy, StoreFull, StoreReadOnly, StoreUnavailable. Other runs'
+        commits may share its transaction; each has its own result.
         """
 
     def commit(self, commit: Commit) -> None:
@@ -260,6 +262,14 @@ class Store(ABC):
             with suppress(RunEnded):
                 new += self.send(message)
         return new
+
+    def list_counters(self, owner: str) -> dict[str, Counter]:
+        """The counters whose key is `owner`/name, by name. (Capability COUNTERS.)"""
+        raise UnsupportedByStore(
+            f"{self.url} has no counters for budgets",
+            fix="use memory:// or sqlite:///… where runs have budgets",
+            capability=Capability.COUNTERS.value,
+        )
 
     @abstractmethod
     def keep_evidence(self, evidence: Evidence) -> None:

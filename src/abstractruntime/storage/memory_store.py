@@ -13,11 +13,12 @@ from typing import Any
 
 from abstractruntime.core import times
 from abstractruntime.core.canonical import decode
-from abstractruntime.core.commit import Commit, Evidence, Loaded, Message
+from abstractruntime.core.commit import Commit, Counter, Evidence, Loaded, Message, counts_of
 from abstractruntime.core.delta import Encoding
 from abstractruntime.core.head import run_from_head
 from abstractruntime.core.models import RunState, RunStatus, WaitReason, utc_now
 from abstractruntime.errors import (
+    CounterRefused,
     InvalidInput,
     RevisionConflict,
     StoreClosed,
@@ -44,6 +45,7 @@ class MemoryStore(Store):
     capabilities = frozenset(
         {
             Capability.ATOMIC,
+            Capability.COUNTERS,
             Capability.EXCLUSIVE,  # no other process can reach it
             Capability.HISTORY,
             Capability.MAILBOX,
@@ -57,6 +59,7 @@ class MemoryStore(Store):
         self.hash_chain = hash_chain
         self._rows: dict[str, Row] = {}
         self._mail = Mail()
+        self._counters: dict[str, Counter] = {}
         self._evidence: dict[str, dict[str, bytes]] = {}
         self._writes = 0
         self._closed = False
@@ -130,13 +133,18 @@ class MemoryStore(Store):
                 # All of it becomes text before any of it is stored: what cannot be refuses the
                 # commit and changes nothing.
                 written = [(one, *self._row_and_revision(one)) for one in commits]
+                counted = {
+                    key: count.applied_to(key, self._counters.get(key, Counter()))
+                    for key, count in counts_of(commit)
+                }
                 letters = [self._mail.sealed(letter) for one in commits for letter in one.sent]
-            except (InvalidInput, RevisionConflict) as error:
+            except (InvalidInput, RevisionConflict, CounterRefused) as error:
                 return Done(error)
             for one, row, revision, listed in written:
                 row.take(one.run, revision, listed)
                 self._rows[one.run_id] = row
                 self._mail.consume(one.run_id, one.consumed)
+            self._counters.update(counted)
             for sealed in letters:
                 self._mail.deliver(sealed)
             self._writes += 1
@@ -189,6 +197,15 @@ class MemoryStore(Store):
                 raise ended(message.run_id, row.listed.status)
             self._writes += 1
             return self._mail.deliver(letter)
+
+    def list_counters(self, owner: str) -> dict[str, Counter]:
+        start = f"{owner}/"
+        with self._open():
+            return {
+                key.removeprefix(start): counter
+                for key, counter in sorted(self._counters.items())
+                if key.startswith(start)
+            }
 
     def keep_evidence(self, evidence: Evidence) -> None:
         text = encode(

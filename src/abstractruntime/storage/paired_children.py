@@ -62,7 +62,13 @@ class ChildEnds:
 
 
 def refuse_messages(url: str, commit: Commit) -> None:
-    """UnsupportedByStore for a commit with a message that is not the end of a child."""
+    """UnsupportedByStore for a commit with counters, or a message that is not a child's end."""
+    if commit.counters:
+        raise UnsupportedByStore(
+            f"A commit to {url} changes no counters",
+            fix="use memory:// or sqlite:///… where runs have budgets",
+            run_id=commit.run_id,
+        )
     for message in commit.sent:
         # The end of a child needs no message: the child itself says it.
         if message.sent_by != commit.run_id or message.name != CHILD + commit.run_id:

@@ -13,7 +13,7 @@ from enum import Enum
 from functools import wraps
 from typing import Any, TypeVar
 
-from abstractruntime.core.commit import Commit, Evidence, Loaded, Message
+from abstractruntime.core.commit import Commit, Counter, Evidence, Loaded, Message
 from abstractruntime.core.models import RunState, RunStatus, WaitReason
 from abstractruntime.errors import RuntimeFault
 from abstractruntime.storage.base import Capability, Handle, RowCheck, Store, Transaction
@@ -178,6 +178,9 @@ class CrashingStore(Store):
         return self.inner.check_rows(run_id)
 
     # -- messages and evidence
+
+    def list_counters(self, owner: str) -> dict[str, Counter]:
+        return self.fuse.guard("list_counters", lambda: self.inner.list_counters(owner))
 
     def list_messages(self, run_id: str, *, name: str | None = None) -> list[Message]:
         return self.fuse.guard("list_messages", lambda: self.inner.list_messages(run_id, name=name))

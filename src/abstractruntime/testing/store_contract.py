@@ -12,6 +12,7 @@ Which tests apply follows from the capabilities the store promises; the others a
 
 from __future__ import annotations
 
+from abstractruntime.testing.contract_counters import CountersContract
 from abstractruntime.testing.contract_history import HistoryContract
 from abstractruntime.testing.contract_listing import ListingContract
 from abstractruntime.testing.contract_mailbox import MailboxContract
@@ -28,6 +29,7 @@ class StoreContract(
     HistoryContract,
     MessagesContract,
     MailboxContract,
+    CountersContract,
     ListingContract,
     ThreadsContract,
     ViewsContract,

@@ -57,6 +57,7 @@ FULL = Checkpoint(
         closes=True,
         closing="cancel",
         losing=["child"],
+        account={"spent": {"tokens": 2}},
     ),
 )
 
@@ -83,6 +84,7 @@ def test_a_fresh_draft_carries_nothing_to_commit() -> None:
     assert {name: gathered[name] for name in gathered if not isinstance(gathered[name], str)} == {
         "absorbed": True,
         "consumed": [],
+        "counters": {},
         "creates": [],
         "delta": None,
         "encoding": b'{"n":1}',

@@ -51,6 +51,8 @@ def assemble(draft: Draft, sealer: Sealer, *, now: str) -> Commit:
         tuple(draft.sent),
         tuple(draft.consumed),
         draft.urgent,
+        None,
+        draft.counters or None,
     )
     draft.head = head
     draft.clear()

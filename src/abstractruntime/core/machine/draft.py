@@ -10,7 +10,7 @@ from typing import Any
 
 from abstractruntime.core.canonical import decode
 from abstractruntime.core.checkpoint import Checkpoint, Driver, OpenStep, OpenWait
-from abstractruntime.core.commit import Commit, Entry, Evidence, Loaded, Message
+from abstractruntime.core.commit import Commit, Count, Entry, Evidence, Loaded, Message
 from abstractruntime.core.delta import Delta
 from abstractruntime.core.head import head_of
 from abstractruntime.core.machine.table import Move, next_status
@@ -30,6 +30,7 @@ class Draft:
         "absorbed",
         "chain_head",
         "consumed",
+        "counters",
         "creates",
         "delta",
         "digest",
@@ -93,6 +94,7 @@ class Draft:
         self.creates: list[Commit] = []
         self.sent: list[Message] = []
         self.consumed: list[str] = []
+        self.counters: dict[str, Count] = {}
         self.urgent = False
         self.moves = 0
         self.weight = 0
@@ -101,7 +103,14 @@ class Draft:
     @property
     def dirty(self) -> bool:
         """Whether there is anything to commit."""
-        return bool(self.lines or self.delta or self._results or self.consumed or self.creates)
+        return bool(
+            self.lines
+            or self.delta
+            or self._results
+            or self.consumed
+            or self.creates
+            or self.counters
+        )
 
     @property
     def parked(self) -> bool:
@@ -214,6 +223,10 @@ class Draft:
             record["generation"] = self.generation
         self.lines.append(Entry(record))
         self.weight += 512
+
+    def count(self, key: str, count: Count) -> None:
+        """Change a counter with the next commit."""
+        self.counters = {**self.counters, key: count.added_to(self.counters.get(key))}
 
     def link_evidence(self, kept: list[Evidence], *, ids: Any, now: str) -> None:
         """Link the evidence that no commit has linked yet."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from abstractruntime.core.canonical import decode
 from abstractruntime.core.checkpoint import NO_TERMS
 from abstractruntime.core.commit import Message
-from abstractruntime.core.machine import ending
+from abstractruntime.core.machine import budget, ending
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.machine.plan import Finish
 from abstractruntime.core.machine.table import ENDED, Move
@@ -155,6 +156,9 @@ def _end(draft: Draft, *, now: str, message_id: str) -> None:
     draft.close_all()
     draft.terms = ending.over(draft.terms)
     run = draft.run
+    if draft.terms is not NO_TERMS:
+        numbers = count(1)
+        budget.release(draft, ids=lambda: f"{message_id}:{next(numbers)}", now=now)
     if draft.reports_to is None or run.parent_run_id is None:
         return
     payload: dict[str, Any] = {

@@ -186,7 +186,7 @@ def _undo(effect: Effect, node_id: str) -> dict[str, Any]:
 
 
 def _options(effect: Effect, knows: Callable[[str], bool]) -> dict[str, Any] | None:
-    if (effect.delivery or effect.retry) is None and (
+    if (effect.delivery or effect.retry or effect.costs) is None and (
         effect.approval is None
         and effect.timeout_s is effect.total_timeout_s is effect.heartbeat_s is None
     ):
@@ -198,6 +198,7 @@ def _options(effect: Effect, knows: Callable[[str], bool]) -> dict[str, Any] | N
         total_timeout_s=effect.total_timeout_s,
         heartbeat_s=effect.heartbeat_s,
         approval=effect.approval,
+        costs=effect.costs,
     )
     exhausted = "fail" if effect.retry is None else effect.retry.on_exhausted
     if exhausted not in ENDS and not knows(exhausted):

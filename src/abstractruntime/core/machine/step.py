@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from abstractruntime.core.canonical import encode, exact
-from abstractruntime.core.checkpoint import MAIN, OpenStep, OpenWait
+from abstractruntime.core.checkpoint import MAIN, NO_TERMS, OpenStep, OpenWait
 from abstractruntime.core.commit import Entry
 from abstractruntime.core.identifiers import checked
-from abstractruntime.core.machine import join, undo
+from abstractruntime.core.machine import budget, join, undo
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.machine.plan import Planned
 from abstractruntime.core.machine.table import Move
@@ -218,6 +218,22 @@ def doubt(draft: Draft, step: OpenStep, why: str, *, now: str) -> None:
     draft.become(Move.WAIT)
 
 
+def ask(draft: Draft, step: OpenStep, text: str, *, now: str, line_id: str) -> None:
+    """A budget holds the step back: the run waits for somebody's word, the step stays open."""
+    waiting = WaitState(
+        reason=WaitReason.USER,
+        wait_key=f"budget:{step.step_id}",
+        prompt=f"{text}. Raise it, or stop?",
+        choices=list(budget.ANSWERS),
+        allow_free_text=False,
+        details={budget.ASKS: text},
+    )
+    draft.note("asked", line_id=line_id, now=now, wait=wait_to_dict(waiting))
+    draft.run.waiting = waiting
+    draft.waits = {**draft.waits, step.branch: _open_wait(draft, step, waiting.wait_key)}
+    draft.become(Move.WAIT)
+
+
 def believe(draft: Draft, step_id: str | None = None) -> OpenStep:
     """The word on the open unknown step has come: its wait is over. NotWaiting: none is open."""
     unknown = [step for step in draft.open_steps.values() if step.unknown is not None]
@@ -283,6 +299,8 @@ def recall(
 
 def close(draft: Draft, step: OpenStep) -> None:
     """The step is no longer open."""
+    if draft.terms is not NO_TERMS:
+        budget.drop(draft, step.step_id)
     draft.open_steps = {b: s for b, s in draft.open_steps.items() if b != step.branch}
 
 

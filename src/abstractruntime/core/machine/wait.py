@@ -7,7 +7,7 @@ from typing import Any
 from abstractruntime.core.canonical import encode, exact
 from abstractruntime.core.checkpoint import MAIN, OpenWait
 from abstractruntime.core.commit import Message
-from abstractruntime.core.machine import join
+from abstractruntime.core.machine import budget, ends, join
 from abstractruntime.core.machine.draft import Draft
 from abstractruntime.core.machine.mail import WAIT_KEYS, keys_of, timeout_node_of, times_out
 from abstractruntime.core.machine.pause import refuse_if_paused
@@ -72,13 +72,21 @@ def _refuse_unknown(draft: Draft, branch: str) -> None:
 def _check_choice(run_id: str, waiting: WaitState, payload: Any) -> None:
     if not waiting.choices or waiting.allow_free_text:
         return
-    said = [payload] if isinstance(payload, str) else []
-    if isinstance(payload, dict):
-        said = [payload[name] for name in CHOICE_KEYS if name in payload]
+    said = _words(payload)
     if not any(isinstance(word, str) and word in waiting.choices for word in said):
         raise ChoiceRefused(
             f"The answer must be one of {waiting.choices}", run_id=run_id, found=said or payload
         )
+
+
+def _words(payload: Any) -> list[Any]:
+    if isinstance(payload, dict):
+        return [payload[name] for name in CHOICE_KEYS if name in payload]
+    return [payload] if isinstance(payload, str) else []
+
+
+def _says(payload: Any, word: str) -> bool:
+    return word in _words(payload)
 
 
 def answer(
@@ -119,6 +127,12 @@ def answer(
         branch=branch or None,
     )
     draft.weight += len(text)
+    why = budget.asks(draft)
+    if why is not None:
+        budget.look_again(draft)
+        if _says(value, budget.STOP):
+            ends.fail(draft, why, now=now, line_id=line_id)
+        return
     _go_on(draft, waiting, branch, result, timeout_node_of(waiting) if late else None)
 
 

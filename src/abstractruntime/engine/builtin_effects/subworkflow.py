@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from abstractruntime.core.budget import Budget
 from abstractruntime.core.spec import WorkflowSource
 from abstractruntime.engine.effects import Decision, StartChild, StepFacts
 from abstractruntime.engine.operations.cancel import ABANDON, POLICIES
 from abstractruntime.engine.outcome import EffectOutcome
+from abstractruntime.errors import InvalidInput
 
 NO_REGISTRY = (
     "start_subworkflow requires a workflow_registry. Set it via "
@@ -39,9 +41,15 @@ class StartSubworkflow:
         if policy not in POLICIES:
             known = ", ".join(POLICIES)
             return EffectOutcome.failed(f"start_subworkflow payload.close_policy is one of {known}")
+        said = payload.get("budget")
+        try:
+            budget = None if said is None else Budget.from_dict(said)
+        except InvalidInput as error:
+            return EffectOutcome.failed(f"start_subworkflow payload.budget: {error.message}")
         return StartChild(
             workflow_id,
             dict(vars or {}),
             wait=not payload.get("async", False),
             closing=None if policy == ABANDON else policy,
+            budget=budget,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from abstractruntime.core.budget import Budget
 from abstractruntime.core.commit import Loaded
 from abstractruntime.core.identifiers import checked
 from abstractruntime.core.spec import WorkflowSpec
@@ -12,7 +13,14 @@ from abstractruntime.core.times import normal
 from abstractruntime.engine.children import new_run
 from abstractruntime.engine.requests import Flow, Read
 from abstractruntime.engine.settings import Settings
-from abstractruntime.errors import DuplicateRun, InvalidInput, InvalidWorkflow, RevisionConflict
+from abstractruntime.errors import (
+    DuplicateRun,
+    InvalidInput,
+    InvalidWorkflow,
+    RevisionConflict,
+    UnsupportedByStore,
+)
+from abstractruntime.storage.base import Capability
 
 ON_DUPLICATE = ("reject", "return")
 
@@ -30,6 +38,7 @@ class Beginning:
     run_id: str | None = None
     on_duplicate: str = "reject"
     deadline: str | None = None
+    budget: Budget | None = None
 
 
 def start(settings: Settings, spec: WorkflowSpec, given: Beginning) -> Flow[str]:
@@ -50,6 +59,17 @@ def start(settings: Settings, spec: WorkflowSpec, given: Beginning) -> Flow[str]
             f"Workflow '{spec.workflow_id}' has no entry node '{spec.entry_node}'",
             fix=f"use one of its nodes: {', '.join(map(str, spec.nodes)) or 'it has none'}",
         )
+    above = None
+    if given.parent_run_id is not None and settings.counters:
+        parent: Loaded | None = yield Read(lambda store: store.load(given.parent_run_id or ""))
+        if parent is not None and parent.run.checkpoint is not None:
+            above = parent.run.checkpoint.terms.account
+    if given.budget is not None and not settings.counters:
+        raise UnsupportedByStore(
+            "A budget needs a store with counters: this one has none",
+            fix="use memory:// or sqlite:///… where runs have budgets",
+            capability=Capability.COUNTERS.value,
+        )
     commit = new_run(
         settings,
         spec,
@@ -59,6 +79,8 @@ def start(settings: Settings, spec: WorkflowSpec, given: Beginning) -> Flow[str]
         session_id=given.session_id,
         parent_run_id=given.parent_run_id,
         deadline=None if given.deadline is None else normal(given.deadline, what="deadline"),
+        budget=given.budget,
+        above=above,
     )
     try:
         yield commit

@@ -10,6 +10,7 @@ from typing import Final
 
 from abstractruntime.core.commit import Commit
 from abstractruntime.errors import (
+    CounterRefused,
     RevisionConflict,
     StoreBusy,
     StoreClosed,
@@ -75,13 +76,13 @@ class WritingDesk:
 
     def _transact(self, ready: list[Pending]) -> None:
         session = self.session
-        misses: list[tuple[Pending, RevisionConflict]] = []
+        misses: list[tuple[Pending, RevisionConflict | CounterRefused]] = []
         try:
             session.begin(urgent=any(member.work.urgent for member in ready))
             for member in ready:
                 try:
                     member.work.write(self)
-                except RevisionConflict as miss:
+                except (RevisionConflict, CounterRefused) as miss:
                     misses.append((member, miss))
                     self._trails.drop(member.work.run_id)
             session.commit()
@@ -115,7 +116,7 @@ class WritingDesk:
             member.prepare(self)
             member.write(self)
             session.commit()
-        except RevisionConflict:
+        except (RevisionConflict, CounterRefused):
             self._trails.drop(None if commit is None else commit.run_id)
             session.rollback()
             raise

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from abstractruntime.core import times
 from abstractruntime.core.canonical import decode
-from abstractruntime.core.commit import Commit, Evidence, Loaded, Message
+from abstractruntime.core.commit import Commit, Counter, Evidence, Loaded, Message
 from abstractruntime.core.models import (
     RunState,
     RunStatus,
@@ -52,6 +52,7 @@ class RelationalStore(Store):
     capabilities = frozenset(
         {
             Capability.ATOMIC,
+            Capability.COUNTERS,
             Capability.DURABLE,
             Capability.EXCLUSIVE,
             Capability.HISTORY,
@@ -203,6 +204,13 @@ class RelationalStore(Store):
         for pending in [self._group.submit(work) for work in works]:
             pending.result()
         return sum(work.new for work in works)
+
+    def list_counters(self, owner: str) -> dict[str, Counter]:
+        start = len(owner) + 1
+        return {
+            key[start:]: Counter(value, at_most)
+            for key, value, at_most in self._read("counters", (owner,))
+        }
 
     def keep_evidence(self, evidence: Evidence) -> None:
         self._group.run(EvidenceWork(evidence))

@@ -9,8 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from abstractruntime.core.commit import Commit, Evidence
-from abstractruntime.errors import RevisionConflict
+from abstractruntime.core.commit import Commit, Counter, Evidence, counts_of
+from abstractruntime.errors import CounterRefused, RevisionConflict
 from abstractruntime.storage.relational.database import Session
 from abstractruntime.storage.relational.lines import Fresh
 from abstractruntime.storage.relational.mail import message_values, note_awaited, put
@@ -50,7 +50,7 @@ class Work(ABC):
 
     @abstractmethod
     def write(self, desk: Desk) -> None:
-        """Write in the open transaction. RevisionConflict: nothing of it was written."""
+        """Write in the open transaction. RevisionConflict, CounterRefused: nothing was written."""
 
     def landed(self, desk: Desk) -> bool:
         """Whether it is in the database, asked after a transaction that may have been committed.
@@ -90,18 +90,23 @@ class CommitWork(Work):
     def write(self, desk: Desk) -> None:
         commit = self._commit
         self._move = move = self._move or self._made(desk)
-        if not commit.creates:
+        counted = counts_of(commit)
+        if not commit.creates and not counted:
             self._number = number = _write_move(desk.session, commit, move)
             desk.stage(commit.run_id, move.after(number), move.lines.fresh)
             return
-        # A child may miss when its parent is written: all of this member goes back.
+        # A child may miss, or a counter be refused, when the parent is written: all goes back.
         session = desk.session
         session.run("mark")
         try:
             self._number = number = _write_move(session, commit, move)
             for child in commit.creates:
                 _create(desk, child)
-        except RevisionConflict:
+            for key, count in counted:
+                rows = session.rows("counter", (key,))
+                after = count.applied_to(key, Counter(*rows[0]) if rows else Counter())
+                session.run("put_counter", (key, after.value, after.at_most))
+        except (RevisionConflict, CounterRefused):
             session.run("undo")
             session.run("unmark")
             raise

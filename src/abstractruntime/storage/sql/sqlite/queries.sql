@@ -69,6 +69,13 @@ DELETE FROM messages WHERE run_id = ?1 AND message_id = ?2;
 -- name: add_awaited
 INSERT INTO awaited (run_id, key) VALUES (?1, ?2) ON CONFLICT DO NOTHING;
 
+-- name: counter
+SELECT value, at_most FROM counters WHERE key = ?1;
+
+-- name: put_counter
+INSERT INTO counters (key, value, at_most) VALUES (?1, ?2, ?3)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, at_most = excluded.at_most;
+
 -- name: forget_awaited
 DELETE FROM awaited WHERE run_id = ?1;
 
@@ -258,6 +265,10 @@ SELECT message_id, run_id, name, payload, sent_at, sent_by, dedupe_key, expires_
 FROM messages
 WHERE run_id = ?1 AND name = ?2 AND (expires_at IS NULL OR expires_at > ?3)
 ORDER BY place LIMIT ?4;
+
+-- name: counters
+-- '0' is the character behind '/'.
+SELECT key, value, at_most FROM counters WHERE key > ?1 || '/' AND key < ?1 || '0' ORDER BY key;
 
 -- name: evidence
 SELECT evidence_id, run_id, step_id, digest, outcome, kept_at FROM evidence

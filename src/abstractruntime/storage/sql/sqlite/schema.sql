@@ -93,6 +93,13 @@ CREATE TABLE message_keys (
     PRIMARY KEY (run_id, dedupe_key)
 ) STRICT, WITHOUT ROWID;
 
+-- Numbers that commits of several runs change together, with the most each may be: budgets.
+CREATE TABLE counters (
+    key     TEXT PRIMARY KEY,
+    value   INTEGER NOT NULL,
+    at_most INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE evidence (
     place       INTEGER PRIMARY KEY,
     evidence_id TEXT NOT NULL UNIQUE,
