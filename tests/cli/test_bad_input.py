@@ -221,6 +221,7 @@ COMMANDS = [
     "send",
     "emit",
     "messages",
+    "budget",
     "cancel",
     "pause",
     "unpause",
